@@ -1,0 +1,178 @@
+"""The whole job from Python: run a study, ask its tables, read its verdict, write its report."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from neoteny import store, studies, sweep
+from neoteny.config import RunConfig, Study, changed, validated
+from neoteny.errors import UserError
+
+if TYPE_CHECKING:
+    from neoteny.methods import Method
+    from neoteny.studies import Verdict
+
+
+class Results(NamedTuple):
+    """A folder of runs, and how each run asked for ended."""
+
+    folder: Path
+    outcomes: tuple[sweep.Outcome, ...] = ()
+
+    def query(self, sql: str) -> store.Result:
+        """Answer SQL over the tables `runs`, `tasks` and `spectra`."""
+        return store.query(self.folder, sql)
+
+    def verdict(self) -> "list[Verdict]":
+        """What the runs say about each claim."""
+        return studies.judge(store.connect(self.folder, spectra=False))
+
+    def table(self) -> list[dict[str, Any]]:
+        """The methods of every stream side by side, as rows."""
+        from neoteny import report
+
+        connection = store.connect(self.folder, spectra=False)
+        streams = connection.execute("SELECT DISTINCT stream FROM tasks ORDER BY stream").fetchall()
+        return [
+            {"stream": stream} | row
+            for (stream,) in streams
+            for row in report.methods_table(connection, stream)
+        ]
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the self-contained HTML report; by default `report.html` in the folder."""
+        from neoteny import report
+
+        return report.write(
+            store.connect(self.folder),
+            Path(path or self.folder / "report.html"),
+            title=_title(self.folder),
+            verdict=[verdict._asdict() for verdict in self.verdict()],
+            reproduce=_reproduce(self.folder),
+        )
+
+    def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+        """Write each figure of the report as a file of its own, into `figures/`."""
+        from neoteny import report
+
+        return report.save_figures(
+            store.connect(self.folder), self.folder / "figures", formats=tuple(formats)
+        )
+
+
+def plan(
+    study: str | Study,
+    *,
+    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    seeds: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Study:
+    """A study by name or file with some of it changed, checked as far as data can be.
+
+    A method may be given as a function; it is then known under the function's name.
+    """
+    from neoteny.methods import METHODS
+
+    study = studies.load(study) if isinstance(study, str) else study
+    study = changed(study, dict(changes or {}))
+    fields = study.model_dump()
+    if methods is not None:
+        METHODS.update({recipe.__name__: recipe for recipe in methods if callable(recipe)})
+        names = [recipe.__name__ if callable(recipe) else recipe for recipe in methods]
+        fields["methods"] = tuple(dict.fromkeys(names))
+    if seeds is not None:
+        fields["seeds"] = seeds
+    return validated(Study, fields)
+
+
+def run(
+    study: str | Study,
+    *,
+    out: Path | str | None = None,
+    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    seeds: int | None = None,
+    jobs: int = 1,
+    data: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    changes: Mapping[str, Any] | None = None,
+    on_start: Callable[[list[RunConfig]], None] = lambda runs: None,
+    on_task: sweep.OnTask = lambda config, done: None,
+    download: Callable[[str, int, int], None] | None = None,
+) -> Results:
+    """Run a study: every method and seed on every stream, continuing whatever was begun.
+
+    **Arguments:**
+
+    - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`.
+    - `out`: the folder of its runs; by default `runs/<study>`.
+    - `methods`: names, or functions that return a `Method`; those of the study if not given.
+    - `seeds`: how many, counted from 0.
+    - `jobs`: processes, each on its own share of the cores. With more than one, methods of your
+      own must come as a file in `plugins`, which each process loads.
+    - `data`: folder of data sets that are not embedded.
+    - `changes`: fields of the study by dotted path, as `{"tasks": 5}`.
+    - `on_start`, `on_task`, `download`: told of the runs, of each finished task, and of each
+      part of a data set that arrives.
+
+    **Raises:** `UserError` before anything is run, if any run of the study cannot work.
+    """
+    from neoteny import plugins as plugin_files
+
+    paths = [Path(path) for path in plugins]
+    for path in paths:
+        plugin_files.load(path)
+    local = [recipe for recipe in methods or () if callable(recipe)]
+    if local and jobs > 1:
+        raise UserError(
+            f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
+            "file that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1`."
+        )
+    asked = plan(study, methods=methods, seeds=seeds, changes=changes)
+    folder = Path(out or Path("runs") / asked.name)
+    source = Path(data) if data else None
+    runs = sweep.expand(asked)
+    _check(runs, folder, source, download)
+    _remember(asked, folder)
+    on_start(runs)
+    outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
+    return Results(folder, tuple(outcomes))
+
+
+def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> None:
+    """Find at the door what would make a run fail, and say it before any is started."""
+    from neoteny import loop, streams
+
+    for name in {config.setting.stream.dataset for config in runs}:
+        streams.load(name, folder=data, progress=download)
+    for config in runs:
+        if config.seed == 0:
+            loop.prepare(config, data)
+        store.check(sweep.folder_of(folder, config), config.model_dump(mode="json"))
+
+
+def _remember(study: Study, folder: Path) -> None:
+    document = {"study": study.model_dump(mode="json"), "command": sys.argv[1:]}
+    store.write_text(folder / "study.json", json.dumps(document, indent=2))
+
+
+def _recalled(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _title(folder: Path) -> str:
+    study = _recalled(folder).get("study", {})
+    return study.get("title") or study.get("name") or folder.name
+
+
+def _reproduce(folder: Path) -> str:
+    import shlex
+
+    name = _recalled(folder).get("study", {}).get("name", folder.name)
+    command = _recalled(folder).get("command") or ["run", name]
+    arguments = shlex.join(command) if command[:1] == ["run"] else f"run {shlex.quote(name)}"
+    return f"pip install neoteny\nneoteny {arguments}"

@@ -1,0 +1,151 @@
+"""What there is to choose from, and whether this machine can run it."""
+
+import inspect
+import os
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from neoteny import cache
+from neoteny.errors import UserError
+
+Row = dict[str, Any]
+
+
+def members(kind: str | None = None) -> list[Row]:
+    """Every member of one noun, or of all: its name and its first sentence."""
+    makers = {
+        "streams": _streams,
+        "datasets": _datasets,
+        "networks": _networks,
+        "methods": _methods,
+        "probes": _probes,
+        "studies": _studies,
+    }
+    if kind is not None:
+        return makers[kind]()
+    return [
+        {"kind": noun, "name": row["name"], "what": row["what"]}
+        for noun, rows in makers.items()
+        for row in rows()
+    ]
+
+
+def health(data: Path | None) -> list[Row]:
+    """One row for each thing a run needs: `ok`, `absent` (works without) or `broken`."""
+    return [*_versions(), *_machine(), *_data(data), *map(_writable, (Path.cwd(), cache.folder()))]
+
+
+def _streams() -> list[Row]:
+    from neoteny import streams
+
+    return [{"name": name, "what": _first(rule)} for name, rule in streams.STREAMS.items()]
+
+
+def _datasets() -> list[Row]:
+    from neoteny import streams
+
+    return [{"name": name, "what": _first(loader)} for name, loader in streams.DATASETS.items()]
+
+
+def _networks() -> list[Row]:
+    from neoteny import networks
+
+    return [{"name": name, "what": _first(make)} for name, make in networks.NETWORKS.items()]
+
+
+def _methods() -> list[Row]:
+    from neoteny import methods
+
+    return [
+        {
+            "name": name,
+            "what": _first(recipe),
+            "hyperparameters": ", ".join(
+                f"{field}={value}" for field, value in methods.hyperparameter_defaults(name).items()
+            ),
+            "needs_boundary": methods.needs_boundary(name),
+        }
+        for name, recipe in methods.METHODS.items()
+    ]
+
+
+def _probes() -> list[Row]:
+    from neoteny import probes
+
+    return [{"name": name, "what": _first(probe)} for name, probe in probes.PROBES.items()]
+
+
+def _studies() -> list[Row]:
+    from neoteny.studies import STUDIES
+
+    return [
+        {
+            "name": name,
+            "what": study.title,
+            "streams": ", ".join(study.streams),
+            "methods": ", ".join(study.methods),
+            "seeds": study.seeds,
+        }
+        for name, study in STUDIES.items()
+    ]
+
+
+def _first(member: Any) -> str:
+    """The first sentence of a docstring."""
+    text = inspect.getdoc(getattr(member, "func", member)) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _versions() -> list[Row]:
+    rows = [_row("python", "ok", platform.python_version())]
+    for name in ("neoteny", "jax", "jaxlib", "optax", "numpy", "scikit-learn", "duckdb", "plotly"):
+        try:
+            rows.append(_row(name, "ok", version(name)))
+        except PackageNotFoundError:
+            rows.append(_row(name, "broken", "not installed: pip install neoteny"))
+    return rows
+
+
+def _machine() -> list[Row]:
+    import jax
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    devices = ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
+    answer = float(jax.jit(lambda x: x @ x)(jax.numpy.full((2, 2), 3.0))[0, 0])
+    state = "ok" if answer == 18 else "broken"
+    return [
+        _row("cores", "ok", str(cores)),
+        _row("devices", "ok", devices),
+        _row(
+            "compiler", state, "a compiled product is right" if state == "ok" else "wrong product"
+        ),
+    ]
+
+
+def _data(folder: Path | None) -> list[Row]:
+    from neoteny import streams
+
+    rows = []
+    for name in streams.DATASETS:
+        try:
+            rows.append(_row(f"data: {name}", "ok", streams.locate(name, folder=folder)))
+        except UserError as error:
+            rows.append(_row(f"data: {name}", "absent", str(error)))
+    return rows
+
+
+def _writable(folder: Path) -> Row:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return _row("writable", "ok", str(folder))
+    except OSError as error:
+        return _row("writable", "broken", f"{folder}: {error.strerror}")
+
+
+def _row(check: str, state: str, detail: object) -> Row:
+    return {"check": check, "state": state, "detail": str(detail)}

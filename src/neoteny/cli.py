@@ -1,0 +1,252 @@
+"""The command line: parses, calls, prints. What it calls is imported only when called."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="neoteny",
+    help="Measure, explain, predict and prevent loss of plasticity.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Kind(StrEnum):
+    """What `neoteny list` knows of."""
+
+    streams = "streams"
+    datasets = "datasets"
+    networks = "networks"
+    methods = "methods"
+    probes = "probes"
+    studies = "studies"
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="NEOTENY_DATA", help="Folder of data sets (mnist/, ...)."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file with methods, streams or probes of your own."),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs.")]
+
+
+@app.command("list")
+def list_members(
+    kind: Annotated[Kind | None, typer.Argument(help="One noun; all of them if left out.")] = None,
+    output: FormatOption = Format.table,
+    plugin: PluginOption = None,
+) -> None:
+    """List streams, data sets, networks, methods, probes and studies."""
+    from neoteny import catalogue
+
+    _load_plugins(plugin)
+    rows = catalogue.members(kind.value if kind else None)
+    _print_table(rows, output, title=kind.value if kind else None)
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the study.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs [runs/STUDY].")] = None,
+    data: DataOption = None,
+    plugin: PluginOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Run a study, or continue it; print the methods and the verdict; write report.html."""
+    from neoteny import api
+    from neoteny.errors import UserError
+    from neoteny.progress import Progress
+
+    _own_process_settings()
+    if jobs is not None and jobs < 1:
+        raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
+    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+    with Progress() as progress:
+        results = api.run(
+            study,
+            out=out,
+            methods=names,
+            seeds=seeds,
+            jobs=jobs or _cores(),
+            data=data,
+            plugins=plugin or [],
+            changes=_assignments(changes or []),
+            on_task=progress.task_done,
+            on_start=progress.start,
+            download=progress.downloading,
+        )
+    _conclude(results, output)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    figures: Annotated[
+        str | None, typer.Option(help="Also write each figure: png, pdf or png,pdf.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The HTML file [DIR/report.html].")] = None,
+) -> None:
+    """Write the report of all runs below DIR as one HTML file that works offline."""
+    from neoteny.api import Results
+    from neoteny.errors import UserError
+
+    formats = [name.strip() for name in figures.split(",")] if figures else []
+    if not set(formats) <= {"png", "pdf"}:
+        raise UserError(
+            f"`--figures` is {figures}, but figures are written as png, pdf or png,pdf."
+        )
+    typer.echo(Results(folder).report(out))
+    for path in Results(folder).figures(formats) if formats else []:
+        typer.echo(path)
+
+
+@app.command()
+def status(folder: Folder, output: FormatOption = Format.table) -> None:
+    """Say how far each run below DIR has come."""
+    from neoteny import store
+
+    _print_table(store.status(folder), output)
+
+
+@app.command()
+def query(
+    folder: Folder,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over runs, tasks and spectra.")],
+    output: FormatOption = Format.table,
+) -> None:
+    """Answer SQL over all runs below DIR."""
+    from neoteny import store
+
+    result = store.query(folder, sql)
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    _print_table(rows, output, columns=result.columns)
+
+
+@app.command()
+def doctor(data: DataOption = None, output: FormatOption = Format.table) -> None:
+    """Check this machine: versions, devices, cores, data sets, folders."""
+    from neoteny import catalogue
+
+    _own_process_settings()
+    rows = catalogue.health(data)
+    _print_table(rows, output)
+    if any(row["state"] == "broken" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Measure, explain, predict and prevent loss of plasticity in continual learning."""
+    if version:
+        import neoteny
+
+        typer.echo(neoteny.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line: 0 for success, 1 for a failed run, 2 for input that cannot work."""
+    from neoteny.errors import UserError
+
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_complain(str(error), 2))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_complain("Stopped. The same command continues where this one stood.", 130))
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"neoteny: {sentence}", file=sys.stderr)
+    return code
+
+
+def _conclude(results: Any, output: Format) -> None:
+    """Print what the runs say and exit with 1 if one of them failed."""
+    failed = [outcome for outcome in results.outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        config = outcome.config
+        _complain(f"{config.stream}/{config.method}/seed-{config.seed} failed: {outcome.reason}", 1)
+    if len(failed) < len(results.outcomes):
+        verdict = [verdict._asdict() for verdict in results.verdict()]
+        table, path = results.table(), results.report()
+        if output is Format.json:
+            document = {"methods": table, "verdict": verdict, "report": str(path)}
+            typer.echo(json.dumps(document, indent=2))
+        else:
+            _print_table(table, output, title="Methods")
+            _print_table(verdict, output, title="Verdict")
+            typer.echo(f"Report: {path}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _assignments(changes: list[str]) -> dict[str, str]:
+    from neoteny.errors import UserError
+
+    for change in changes:
+        if "=" not in change:
+            raise UserError(f"`--set` is {change!r}, but takes KEY=VALUE, as `--set tasks=5`.")
+    return dict(change.split("=", 1) for change in changes)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _own_process_settings() -> None:
+    """Keep compiled code between processes; children inherit it."""
+    from neoteny import cache
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _load_plugins(paths: list[Path] | None) -> None:
+    from neoteny import plugins
+
+    for path in paths or []:
+        plugins.load(path)
+
+
+def _print_table(
+    rows: list[dict[str, Any]],
+    output: Format,
+    *,
+    title: str | None = None,
+    columns: list[str] | None = None,
+) -> None:
+    from neoteny import tables
+
+    tables.write(rows, output.value, title=title, columns=columns)

@@ -1,0 +1,182 @@
+"""What a run is made of, as validated data: frozen, without defaults hidden elsewhere."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neoteny.errors import UserError, unknown
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Cadence = Annotated[int, Field(ge=0)]
+Scalar = bool | int | float | str
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class StreamConfig(_Data):
+    """Which tasks, made of which data."""
+
+    rule: str = Field(
+        default="permuted-pixels", description="how the task changes: `neoteny list streams`"
+    )
+    dataset: str = Field(default="digits", description="`neoteny list datasets`")
+    rows: Count | None = Field(default=None, description="training rows used; all of them if unset")
+
+
+class NetworkConfig(_Data):
+    """The architecture that every method shares, unless the method is an architecture."""
+
+    kind: str = "mlp"
+    widths: tuple[Count, ...] = Field(default=(100, 100, 100), description="hidden layers")
+    activation: str = "relu"
+    layer_norm: bool = False
+    initialiser: str = "he-uniform"
+
+
+class TrainingConfig(_Data):
+    """How each task is learnt."""
+
+    loss: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    optimiser: Literal["sgd", "momentum", "adam", "adamw"] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Fraction = Field(default=0.9, description="of `momentum`")
+    beta1: Fraction = Field(default=0.9, description="of `adam` and `adamw`")
+    beta2: Fraction = Field(default=0.999, description="of `adam` and `adamw`")
+    decoupled_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="of `adamw`"
+    )
+    batch: Count = Field(
+        default=1, description="rows in a mini-batch; 1 and one epoch is online learning"
+    )
+    epochs: Count = 1
+    optimiser_state: Literal["carried", "reset"] = Field(
+        default="carried", description="over task boundaries"
+    )
+
+
+class ProbesConfig(_Data):
+    """What is measured and how often; a cadence counts tasks, and 0 means never."""
+
+    names: tuple[str, ...] = Field(
+        default=("ranks", "units", "norms"), description="at a task's end"
+    )
+    every: Cadence = 1
+    rows: Count = Field(default=500, description="of the task's training rows, looked at by probes")
+    fresh_every: Cadence = Field(default=10, description="a fresh network learns the same task")
+    spectrum_every: Cadence = Field(
+        default=10, description="Hessian spectrum at a task's start and end"
+    )
+    spectrum_rows: Count = 200
+    spectrum_steps: Count = Field(default=64, description="Lanczos steps")
+    spectrum_probes: Count = Field(
+        default=4, description="random start vectors; the error bar's sample"
+    )
+    epsilon: Positive = Field(
+        default=1e-3, description="eigenvalues above this count towards the rank"
+    )
+
+
+class Setting(_Data):
+    """A stream, the network that learns it and how: all of a run but its method and seed."""
+
+    stream: StreamConfig = StreamConfig()
+    tasks: Count = 10
+    metric: Literal["online_accuracy", "final_accuracy"] = "online_accuracy"
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    probes: ProbesConfig = ProbesConfig()
+    hyperparameters: dict[str, dict[str, Scalar]] = Field(default={}, description="by method")
+
+
+class RunConfig(_Data):
+    """One run: one network's life. Equal configurations give equal bits."""
+
+    study: str
+    stream: str
+    method: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    tasks: Count
+    hyperparameters: dict[str, Scalar]
+    setting: Setting
+
+
+class Study(_Data):
+    """Runs arranged so that a claim can be judged: every method and seed on every stream."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    title: str = ""
+    methods: tuple[str, ...] = ("bp", "l2", "l2_er")
+    seeds: Count = 3
+    streams: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Setting]
+
+
+def validated(model: type[_Data], data: dict[str, Any]) -> Any:
+    """Build `model` from plain data, or raise a `UserError` that says which field and why."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(model, error)) from None
+
+
+def changed(study: Study, changes: dict[str, str]) -> Study:
+    """A study with fields replaced, as `--set streams.mnist.training.batch=16` asks.
+
+    A path that is no field of the study but one of a setting, as `tasks` or `probes.every`,
+    changes every stream. Values are read as TOML (numbers, booleans, lists, quoted strings) and
+    otherwise taken as text.
+    """
+    data = study.model_dump(mode="json")
+    for path, text in changes.items():
+        steps = path.split(".")
+        if steps[0] in Study.model_fields:
+            _put(data, steps, _value(text), path)
+        elif steps[0] in Setting.model_fields:
+            for setting in data["streams"].values():
+                _put(setting, steps, _value(text), path)
+        else:
+            raise unknown("field", path, {*Study.model_fields, *Setting.model_fields})
+    return validated(Study, data)
+
+
+def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
+    for step in steps[:-1]:
+        if step not in data and "hyperparameters" not in steps:
+            raise unknown("field", path, data)
+        data = data.setdefault(step, {})
+        if not isinstance(data, dict):
+            raise UserError(f"`{path}` goes through `{step}`, which holds a value and no fields.")
+    data[steps[-1]] = value
+
+
+def _value(text: Any) -> Any:
+    import tomllib
+
+    if not isinstance(text, str):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(model: type[_Data], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(step) for step in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return str(unknown("field", path, _fields(model, first["loc"][:-1])))
+    if first["type"] == "missing":
+        return f"`{path}` is missing, and has no default."
+    return f"`{path}` is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _fields(model: Any, path: tuple) -> list[str]:
+    """The names that could have stood at `path` of `model`, dotted."""
+    for step in path:
+        fields = getattr(model, "model_fields", {})
+        model = fields[step].annotation if step in fields else Setting
+    prefix = "".join(f"{step}." for step in path)
+    return [prefix + name for name in getattr(model, "model_fields", {})]

@@ -1,0 +1,92 @@
+"""What a method may do to a learner: penalties on the loss, interventions between steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Scalar
+
+from neoteny.errors import UserError
+from neoteny.types import Features, Params, State
+
+TASK_START = 0
+
+
+class Penalty(NamedTuple):
+    """A pair of pure functions that adds a term to the task loss.
+
+    - `init(params) -> state`, from the parameters before the first update;
+    - `apply(params, features, state) -> (value, state)`, differentiated with respect to
+      `params`; `features` are those of the mini-batch.
+    """
+
+    init: Callable[[Params], State]
+    apply: Callable[[Params, Features, State], tuple[Scalar, State]]
+
+
+class Intervention(NamedTuple):
+    """A pair of pure functions that changes a learner between gradient steps.
+
+    - `init(params) -> state`;
+    - `apply(learner, state, *, key, batch, features) -> (learner, state)`. `batch` holds the
+      rows of the mini-batches since the last call (at a task's start, the new task's rows) and
+      `features` the hidden layers on them; both cost nothing where they are not used.
+    - `period`: mini-batches from one call to the next, counted from the task's start;
+      `TASK_START` for one call at the start of every task but the first.
+    """
+
+    init: Callable[[Params], State]
+    apply: Callable[..., tuple[Any, State]]
+    period: int = 1
+
+
+def stateless_penalty(value: Callable[[Params, Features], Scalar]) -> Penalty:
+    """A penalty that remembers nothing."""
+    return Penalty(
+        lambda params: (), lambda params, features, state: (value(params, features), state)
+    )
+
+
+def every(period: int, intervention: Intervention) -> Intervention:
+    """Call `intervention` after every `period` mini-batches of a task.
+
+    The count starts anew with each task, and a shorter rest at a task's end brings no call.
+    """
+    if period < 1:
+        raise UserError(
+            f"`period` is {period}, but an intervention acts every 1, 2, ... mini-batches."
+        )
+    return intervention._replace(period=period)
+
+
+def at_task_start(intervention: Intervention) -> Intervention:
+    """Call `intervention` once at the start of every task but the first."""
+    return intervention._replace(period=TASK_START)
+
+
+def chain(*interventions: Intervention) -> Intervention:
+    """Apply several interventions, one after the other, whenever the first one is due.
+
+    **Raises:** `UserError` if they differ in when they act; list them separately instead.
+    """
+    import jax
+
+    periods = {intervention.period for intervention in interventions}
+    if len(periods) != 1:
+        raise UserError(
+            f"`chain` was given interventions with periods {sorted(periods)}, but it calls all of "
+            "them together: put those of one period in one `chain`, or give the method several."
+        )
+
+    def init(params):
+        return tuple(intervention.init(params) for intervention in interventions)
+
+    def apply(learner, state, *, key, batch, features):
+        states = []
+        for index, (intervention, old) in enumerate(zip(interventions, state, strict=True)):
+            learner, new = intervention.apply(
+                learner, old, key=jax.random.fold_in(key, index), batch=batch, features=features
+            )
+            states.append(new)
+        return learner, tuple(states)
+
+    return Intervention(init, apply, periods.pop())

@@ -1,0 +1,141 @@
+"""Continual backprop: replace the units that contribute least, a few at a time."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from neoteny.interventions.base import Intervention
+from neoteny.interventions.surgery import add_at, at, reinitialise_units
+from neoteny.types import Learner, Network, UnitGroup
+
+
+class Ledger(NamedTuple):
+    """What is known of one layer's units.
+
+    `utility` and `mean_activation` are running means without bias correction; `age` counts
+    mini-batches since a unit was (re)born; `due` is the fraction of a replacement owed.
+    """
+
+    age: Int[Array, " units"]
+    utility: Float[Array, " units"]
+    mean_activation: Float[Array, " units"]
+    due: Float[Array, ""]
+
+
+def continual_backprop(
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    *,
+    replacement_rate: float,
+    maturity: int = 100,
+    decay: float = 0.99,
+) -> Intervention:
+    """Replace the mature units of lowest utility at a steady rate.
+
+    A unit's utility is the running mean of `mean|activation| * mean|outgoing weight|`. Every
+    step each layer owes `replacement_rate` times its number of mature units; whenever a whole
+    unit is owed, the mature one of lowest utility is given new incoming weights and zero
+    outgoing ones. The mean that it contributed moves into the next layer's biases first, and
+    the optimiser forgets it. Costs one pass over the weights per step and, when a unit is
+    replaced, one initialisation.
+
+    **Arguments:**
+
+    - `replacement_rate`: replacements per mature unit and mini-batch.
+    - `maturity`: mini-batches during which a new unit is safe.
+    - `decay`: of the running means; they are bias-corrected by the unit's age.
+
+    **Source:** Dohare et al. (2024), generate and test with contribution utility.
+    """
+
+    def init(params):
+        def ledger(group: UnitGroup) -> Ledger:
+            zeros = jnp.zeros(group.size, at(params, group.shift).dtype)
+            return Ledger(jnp.zeros(group.size, jnp.int32), zeros, zeros, zeros.sum())
+
+        return tuple(map(ledger, network.units))
+
+    def apply(learner, state, *, key, batch, features):
+        del batch
+        observed = [
+            _observe(ledger, feature, _outgoing_size(learner, group), decay)
+            for ledger, feature, group in zip(state, features, network.units, strict=True)
+        ]
+        chosen = [_choose(ledger, replacement_rate, maturity, decay) for ledger in observed]
+        masks = [mask for mask, _ in chosen]
+        ledgers = tuple(
+            ledger._replace(due=due) for ledger, (_, due) in zip(observed, chosen, strict=True)
+        )
+
+        def replace(learner, ledgers):
+            learner = _hand_over(learner, network, ledgers, masks, decay)
+            learner = reinitialise_units(
+                learner, network.units, masks, network.init(key), optimiser
+            )
+            return learner, tuple(map(_reborn, ledgers, masks))
+
+        some = jnp.stack([mask.any() for mask in masks]).any()
+        return jax.lax.cond(some, replace, lambda *same: same, learner, ledgers)
+
+    return Intervention(init, apply)
+
+
+def _outgoing_size(learner: Learner, group: UnitGroup) -> Float[Array, " units"]:
+    """The mean absolute outgoing weight of each unit."""
+    sizes = [
+        jnp.abs(jnp.moveaxis(at(learner.params, place.path), place.axis, 0)).reshape(group.size, -1)
+        for place in group.outgoing
+    ]
+    return jnp.concatenate(sizes, axis=1).mean(1)
+
+
+def _observe(
+    ledger: Ledger, feature: Float[Array, "rows units"], outgoing: Float[Array, " units"], decay
+) -> Ledger:
+    contribution = jnp.abs(feature).mean(0) * outgoing
+    return ledger._replace(
+        age=ledger.age + 1,
+        utility=decay * ledger.utility + (1 - decay) * contribution,
+        mean_activation=decay * ledger.mean_activation + (1 - decay) * feature.mean(0),
+    )
+
+
+def _choose(
+    ledger: Ledger, rate: float, maturity: int, decay: float
+) -> tuple[Bool[Array, " units"], Float[Array, ""]]:
+    """The units to replace now, and the fraction of a replacement still owed."""
+    mature = ledger.age > maturity
+    due = ledger.due + rate * mature.sum()
+    count = jnp.floor(due)
+    utility = jnp.where(mature, ledger.utility / _seen(ledger, decay), jnp.inf)
+    order = jnp.argsort(jnp.argsort(utility))  # each unit's rank: ties never choose too many
+    return mature & (order < count), due - count
+
+
+def _seen(ledger: Ledger, decay: float) -> Float[Array, " units"]:
+    """The share of a running mean that is data rather than its zero start."""
+    return 1 - decay ** ledger.age.astype(ledger.utility.dtype)
+
+
+def _hand_over(learner: Learner, network: Network, ledgers, masks, decay: float) -> Learner:
+    """Move the mean contribution of the units about to go into the biases they fed."""
+    shifts = {}
+    for group, ledger, mask in zip(network.units, ledgers, masks, strict=True):
+        mean = jnp.where(mask, ledger.mean_activation / jnp.maximum(_seen(ledger, decay), 1e-8), 0)
+        for place, bias in zip(group.outgoing, group.next_biases, strict=True):
+            kernel = jnp.moveaxis(at(learner.params, place.path), place.axis, 0)
+            shifts[bias] = shifts.get(bias, 0) + jnp.tensordot(mean, kernel, 1)
+
+    return learner._replace(params=add_at(learner.params, shifts))
+
+
+def _reborn(ledger: Ledger, mask: Bool[Array, " units"]) -> Ledger:
+    forget = lambda array: jnp.where(mask, jnp.zeros_like(array), array)
+    return ledger._replace(
+        age=forget(ledger.age),
+        utility=forget(ledger.utility),
+        mean_activation=forget(ledger.mean_activation),
+    )

@@ -1,0 +1,37 @@
+"""The effective-rank step: a plain gradient step of its own, beside the optimiser's."""
+
+import jax
+import jax.numpy as jnp
+
+from neoteny.interventions.base import Intervention
+from neoteny.probes import effective_rank
+from neoteny.types import Network
+
+
+def effective_rank_step(network: Network, *, learning_rate: float) -> Intervention:
+    """Ascend the effective rank of the features, averaged over the hidden layers.
+
+    One step of plain gradient ascent on the rows the intervention is given, outside the
+    optimiser: no momentum, no decay, no change of its state. Use it as
+    `every(k, effective_rank_step(...))`, so that the rows are those of `k` mini-batches. Costs
+    one forward and backward pass over them and a decomposition of `rows x units` per layer.
+
+    **Source:** Prakash et al. (2026), as their experiments ran it.
+    """
+
+    def init(params):
+        del params
+        return ()
+
+    def apply(learner, state, *, key, batch, features):
+        del key, features
+
+        def mean_rank(params):
+            layers = network.apply(params, batch.inputs)[1]
+            return jnp.mean(jnp.stack([effective_rank(layer) for layer in layers]))
+
+        ascent = jax.grad(mean_rank)(learner.params)
+        params = jax.tree.map(lambda p, g: p + learning_rate * g, learner.params, ascent)
+        return learner._replace(params=params), state
+
+    return Intervention(init, apply)

@@ -1,0 +1,88 @@
+"""Terms added to the task loss."""
+
+import jax
+import jax.numpy as jnp
+
+from neoteny.interventions.base import Penalty, stateless_penalty
+from neoteny.probes import effective_rank
+
+
+def l2_init(strength: float) -> Penalty:
+    """Pull every parameter towards its own initial value: `strength / 2 * |params - initial|^2`.
+
+    Remembers a copy of the parameters before the first update.
+
+    **Source:** regenerative regularisation, Kumar, Marklund & Van Roy (2023).
+    """
+
+    def value(params, features, initial):
+        del features
+        squares = jax.tree.map(lambda now, first: jnp.sum((now - first) ** 2), params, initial)
+        return 0.5 * strength * jnp.asarray(sum(jax.tree.leaves(squares))), initial
+
+    return Penalty(lambda params: params, value)
+
+
+def effective_rank_penalty(strength: float) -> Penalty:
+    """Reward diverse features: `-strength` times the effective rank, averaged over hidden layers.
+
+    The rank of a mini-batch of `b` rows is at most `b`: where batches are small, the separate
+    step of `effective_rank_step` sees more directions at less cost.
+
+    **Source:** Prakash et al. (2026), whose objective is the task loss plus L2 minus this. It
+    is blind to the scale of the features, which is why it is paired with L2.
+    """
+
+    def value(params, features):
+        del params
+        return -strength * jnp.mean(jnp.stack([effective_rank(layer) for layer in features]))
+
+    return stateless_penalty(value)
+
+
+def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty:
+    """Keep each kernel's largest singular value near `target`, biases and norms at their start.
+
+    `strength` times the sum over kernels of `(s**power - target)**2`, plus the squared distance
+    of every vector (bias, norm scale and offset) from its initial value: zero for biases and
+    offsets, one for scales. `s` comes from power iteration, started anew where the last step
+    left it: one iteration, two matrix-vector products per kernel and step. Kernels of more than
+    two axes are read as matrices with one column for each output.
+
+    **Source:** Lewandowski et al. (2025). The gradient is that of `u @ W @ v` at fixed `u`, `v`,
+    which is the gradient of `s` once the iteration has settled.
+    """
+
+    def init(params):
+        return tuple(map(_settled, jax.tree.leaves(params)))
+
+    def value(params, features, state):
+        del features
+        terms, memories = zip(*map(term, jax.tree.leaves(params), state), strict=True)
+        return strength * jnp.asarray(sum(terms)), memories
+
+    def term(leaf, memory):
+        if leaf.ndim < 2:
+            return jnp.sum((leaf - memory) ** 2), memory
+        matrix = leaf.reshape(-1, leaf.shape[-1])
+        left, right = _power_step(jax.lax.stop_gradient(matrix), memory)
+        return (jnp.vdot(left, matrix @ right) ** power - target) ** 2, right
+
+    return Penalty(init, value)
+
+
+def _settled(leaf, iterations: int = 30):
+    """Where power iteration on a kernel starts; a vector's own initial value."""
+    if leaf.ndim < 2:
+        return leaf
+    matrix = leaf.reshape(-1, leaf.shape[-1])
+    start = jax.random.normal(jax.random.key(0), matrix.shape[1:], matrix.dtype)
+    return jax.lax.fori_loop(0, iterations, lambda _, v: _power_step(matrix, v)[1], start)
+
+
+def _power_step(matrix, right):
+    tiny = jnp.finfo(matrix.dtype).tiny
+    left = matrix @ right
+    left = left / jnp.maximum(jnp.linalg.norm(left), tiny)
+    right = left @ matrix
+    return left, right / jnp.maximum(jnp.linalg.norm(right), tiny)

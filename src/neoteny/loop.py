@@ -1,0 +1,405 @@
+"""A run: the one place where stream, network, method, probes and store meet."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import PyTree
+
+from neoteny import curvature, methods, networks, probes, streams
+from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
+from neoteny.errors import UserError, unknown
+from neoteny.interventions import elementwise_adam
+from neoteny.losses import LOSSES, task_loss
+from neoteny.methods import Method
+from neoteny.store import Run
+from neoteny.training import Trainer, trainer
+from neoteny.types import Batch, Learner, Network, Snapshot, Stream, Task
+
+# A run draws all its randomness from one key; these are the branches, by meaning.
+STREAM, INITIAL, TRAINING, PROBING, FRESH = range(5)
+
+COMMIT_SECONDS = 1.0
+"""A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
+
+
+class Machine(NamedTuple):
+    """The compiled functions of one configuration; seeds share them."""
+
+    network: Network
+    trainer: Trainer
+    evaluate: Callable
+    probe: Callable
+    lanczos: Callable
+    steps: int
+    num_classes: int
+
+
+def run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    data: Path | str | None = None,
+    on_task: Callable[[int], None] | None = None,
+) -> str:
+    """Carry a run to its end, from wherever its folder says it stands.
+
+    A finished run is left as it is. Killed at any instant and called again, it ends with the
+    same table, spectra and parameters as if it had not been.
+
+    **Arguments:**
+
+    - `config`, `folder`: what to run, and where its results live.
+    - `data`: folder of data sets, for those that are not embedded.
+    - `on_task`: told the number of finished tasks after each.
+
+    **Returns:** `finished`, or `diverged` where the loss stopped being finite: a finding,
+    stored with its task and step.
+
+    **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
+    """
+    stream, machine = prepare(config, data)
+    with Run.open(folder, config.model_dump(mode="json"), provenance()) as store:
+        if not store.finished:
+            _continue(config, stream, machine, store, on_task or (lambda done: None))
+        return store.status
+
+
+def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, Machine]:
+    """Everything a run needs, built and checked but not yet compiled."""
+    setting = config.setting
+    dataset = _dataset(setting.stream.dataset, setting.stream.rows, str(data) if data else None)
+    stream = streams.make(setting.stream.rule, dataset)
+    rows = len(dataset.train.labels)
+    if setting.training.batch > rows:
+        raise UserError(
+            f"`training.batch` is {setting.training.batch}, but a task of `{config.stream}` has "
+            f"{rows} training rows. Pass `--set training.batch={min(rows, 16)}` or any number up "
+            f"to {rows}."
+        )
+    return stream, _machine(
+        setting.model_dump_json(),
+        config.method,
+        methods.METHODS.get(config.method),
+        tuple(sorted(config.hyperparameters.items())),
+        dataset.train.inputs[0].size,
+        dataset.num_classes,
+        rows,
+        tuple(probes.PROBES.items()),
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """With what, where and when: the part of a run's record that is no configuration."""
+    packages = ("neoteny", "jax", "jaxlib", "numpy", "optax")
+    return {
+        "versions": {name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _continue(
+    config: RunConfig, stream: Stream, machine: Machine, store: Run, on_task: Callable[[int], None]
+) -> None:
+    root = jax.random.key(config.seed)
+    draw = lambda branch, index: jax.random.fold_in(jax.random.fold_in(root, branch), index)
+    initial = machine.network.init(draw(INITIAL, 0))
+    learner = machine.trainer.initialise(initial)
+    done, seconds, durations = 0, store.seconds, []
+    if saved := store.checkpoint():
+        done, arrays = saved
+        learner = _restored(learner, arrays)
+    committed = time.monotonic()
+    for index in range(done, config.tasks):
+        task = stream(jax.random.fold_in(root, STREAM), index)
+        learner, row, spectra, spent = _live_through(config, machine, learner, task, index, draw)
+        for phase, arrays in spectra.items():
+            store.save_spectrum(index, phase, **arrays)
+        store.append(row)
+        seconds, durations = seconds + spent, [*durations, spent]
+        diverged = row["diverged_step"] is not None
+        last = diverged or index + 1 == config.tasks
+        if last or time.monotonic() - committed > COMMIT_SECONDS:
+            pace = float(np.median(durations[1:])) / machine.steps * 1e6 if durations[1:] else None
+            store.commit(_flat(learner), seconds=seconds, microseconds_per_step=pace)
+            committed = time.monotonic()
+        on_task(index + 1)
+        if diverged:
+            return store.finish(
+                "diverged", f"loss not finite in task {index}, step {row['diverged_step']}"
+            )
+    store.finish("finished")
+
+
+def _live_through(
+    config: RunConfig, machine: Machine, learner: Learner, task: Task, index: int, draw: Callable
+) -> tuple[Learner, dict[str, Any], dict[str, dict[str, Any]], float]:
+    """One task from start to end: the learner after it, its row, its spectra, its seconds."""
+    plan = config.setting.probes
+    due = lambda cadence: cadence > 0 and index % cadence == 0
+    key = draw(TRAINING, index)
+    if index > 0:
+        learner = machine.trainer.begin(learner, task.train, jax.random.fold_in(key, 2))
+    start, spectra = learner.params, {}
+    if due(plan.spectrum_every):
+        spectra["start"] = _spectrum(machine, start, task.train, draw(PROBING, 2 * index), plan)
+    began = time.perf_counter()
+    learner, trace = jax.block_until_ready(machine.trainer.learn(learner, task.train, key))
+    spent = time.perf_counter() - began
+    final_accuracy, final_loss = machine.evaluate(learner.params, task.train)
+    diverged = int(trace.diverged_step)
+    if diverged < 0 and not np.isfinite(final_loss):
+        diverged = machine.steps
+    row = {
+        "study": config.study,
+        "stream": config.stream,
+        "method": config.method,
+        "seed": config.seed,
+        "task": index,
+        "online_accuracy": float(trace.online_accuracy),
+        "final_accuracy": final_accuracy,
+        "heldout_accuracy": _heldout(machine, learner, task),
+        "fresh_accuracy": None,
+        "fresh_online_accuracy": None,
+        "fresh_heldout_accuracy": None,
+        "chance_accuracy": 1 / machine.num_classes,
+        "final_loss": final_loss,
+        "diverged_step": diverged if diverged >= 0 else None,
+    }
+    if diverged >= 0:
+        return learner, row, {}, spent
+    if due(plan.fresh_every):
+        row |= _fresh_reference(machine, task, key, draw(FRESH, index))
+    if due(plan.every):
+        row |= _probe(
+            machine, learner.params, start, task.train, draw(PROBING, 2 * index + 1), plan
+        )
+    if due(plan.spectrum_every):
+        spectra["end"] = _spectrum(
+            machine, learner.params, task.train, draw(PROBING, 2 * index), plan
+        )
+    for phase, arrays in spectra.items():
+        row |= _spectrum_columns(phase, arrays, config.setting, machine.steps)
+    return learner, row, spectra, spent
+
+
+def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> dict[str, float | None]:
+    """The same task, in the same order, learnt by the same method from new initial weights."""
+    newborn = machine.trainer.initialise(machine.network.init(fresh_key))
+    adult, trace = machine.trainer.learn(newborn, task.train, key)
+    return {
+        "fresh_accuracy": machine.evaluate(adult.params, task.train)[0],
+        "fresh_online_accuracy": float(trace.online_accuracy),
+        "fresh_heldout_accuracy": _heldout(machine, adult, task),
+    }
+
+
+def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
+    return None if task.heldout is None else machine.evaluate(learner.params, task.heldout)[0]
+
+
+def _probe(machine: Machine, params, start, train: Batch, key, plan: ProbesConfig) -> dict:
+    rows = jax.tree.map(lambda array: array[: plan.rows], train)
+    measured = machine.probe(params, start, rows, key)
+    columns: dict[str, float | None] = {}
+    for values in measured.values():
+        columns |= probes.columns(values)
+    return columns
+
+
+def _spectrum(machine: Machine, params, train: Batch, key, plan: ProbesConfig) -> dict[str, Any]:
+    rows = jax.tree.map(lambda array: array[: plan.spectrum_rows], train)
+    spectrum = curvature.quadrature(*machine.lanczos(params, rows, key))
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {"nodes": spectrum.nodes, "weights": spectrum.weights, "size": size}
+
+
+def _spectrum_columns(phase: str, arrays: dict, setting: Setting, steps: int) -> dict[str, float]:
+    """The numbers of a spectrum that stand in the table beside accuracy."""
+    spectrum = curvature.Spectrum(arrays["nodes"], arrays["weights"])
+    size = arrays["size"]
+    budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
+    rank = curvature.epsilon_rank(spectrum, size, setting.probes.epsilon)
+    budget_rank = curvature.epsilon_rank(spectrum, size, budget)
+    effective = curvature.effective_rank(spectrum, size)
+    trace = curvature.trace(spectrum, size)
+    low, high = curvature.extreme_eigenvalues(spectrum)[:2]
+    columns = {
+        "hessian_rank": rank.value,
+        "hessian_rank_se": rank.standard_error,
+        "hessian_budget_rank": budget_rank.value,
+        "hessian_effective_rank": effective.value,
+        "hessian_effective_rank_se": effective.standard_error,
+        "hessian_max": high,
+        "hessian_min": low,
+        "hessian_trace": trace.value,
+        "hessian_trace_se": trace.standard_error,
+    }
+    return {f"{_phased(name, phase)}": float(value) for name, value in columns.items()}
+
+
+def _phased(name: str, phase: str) -> str:
+    """`hessian_rank_se` at the start is `hessian_rank_start_se`."""
+    return f"{name.removesuffix('_se')}_{phase}" + ("_se" if name.endswith("_se") else "")
+
+
+@lru_cache(maxsize=8)
+def _dataset(name: str, rows: int | None, folder: str | None):
+    dataset = streams.load(name, folder=folder)
+    return dataset if rows is None else streams.subset(dataset, rows)
+
+
+@lru_cache(maxsize=64)
+def _machine(
+    setting_json: str,
+    method_name: str,
+    recipe: Callable[..., Method],
+    hyperparameters: tuple[tuple[str, Any], ...],
+    num_inputs: int,
+    num_classes: int,
+    rows: int,
+    known_probes: tuple,
+) -> Machine:
+    del recipe, known_probes  # a redefined method or probe must not meet the old one's machine
+    setting = Setting.model_validate_json(setting_json)
+    method = methods.make(method_name, dict(hyperparameters))
+    network = _network(setting.network, method, num_inputs, num_classes)
+    optimiser = _optimiser(setting.training, method)
+    rowwise = LOSSES[setting.training.loss]
+    training = setting.training
+    parts = trainer(
+        network,
+        rowwise,
+        optimiser,
+        method.penalties(network),
+        method.interventions(network, optimiser),
+        batch=training.batch,
+        epochs=training.epochs,
+        reset_optimiser=training.optimiser_state == "reset",
+    )
+    return Machine(
+        network=network,
+        trainer=Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn)),
+        evaluate=_evaluator(network, rowwise),
+        probe=_prober(network, rowwise, setting.probes),
+        lanczos=_lanczos(network, rowwise, setting.probes),
+        steps=rows // training.batch * training.epochs,
+        num_classes=num_classes,
+    )
+
+
+def _network(config: NetworkConfig, method: Method, inputs: int, classes: int) -> Network:
+    if config.kind not in networks.NETWORKS:
+        raise unknown("network", config.kind, networks.NETWORKS)
+    options = {
+        "activation": config.activation,
+        "layer_norm": config.layer_norm,
+        "initialiser": config.initialiser,
+    }
+    widths = (inputs, *config.widths, classes)
+    return networks.NETWORKS[config.kind](widths, **(options | dict(method.network)))
+
+
+def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransformation:
+    rate = config.learning_rate
+    if config.optimiser == "sgd":
+        base = optax.sgd(rate)
+    elif config.optimiser == "momentum":
+        base = optax.sgd(rate, momentum=config.momentum)
+    elif method.surgery:
+        base = elementwise_adam(rate, beta1=config.beta1, beta2=config.beta2)
+    else:
+        base = optax.adam(rate, b1=config.beta1, b2=config.beta2)
+    if config.optimiser == "adamw" and config.decoupled_decay:
+        # after Adam's rescaling, so the decay is not rescaled with it
+        base = optax.chain(base, _decoupled(rate * config.decoupled_decay))
+    return base if method.gradient is None else optax.chain(method.gradient, base)
+
+
+def _decoupled(strength: float) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(-strength)
+
+
+def _evaluator(network: Network, rowwise: Callable, rows_at_once: int = 4096) -> Callable:
+    """Accuracy and mean loss on any number of rows, in slices that fit in memory."""
+
+    @jax.jit
+    def totals(params, batch: Batch):
+        outputs = network.apply(params, batch.inputs)[0]
+        hits = (outputs.argmax(1) == batch.labels).sum()
+        return hits, rowwise(outputs, batch.labels).sum()
+
+    def evaluate(params, batch: Batch) -> tuple[float, float]:
+        count = len(batch.labels)
+        slices = [slice(at, at + rows_at_once) for at in range(0, count, rows_at_once)]
+        parts = [totals(params, jax.tree.map(lambda array: array[s], batch)) for s in slices]  # noqa: B023
+        hits, losses = np.sum(np.asarray(jax.device_get(parts), dtype=float), axis=0) / count
+        return float(hits), float(losses)
+
+    return evaluate
+
+
+def _prober(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
+    for name in plan.names:
+        if name not in probes.PROBES:
+            raise unknown("probe", name, probes.PROBES)
+
+    @jax.jit
+    def measure(params, start, batch: Batch, key):
+        loss = task_loss(network, rowwise, batch)
+        snapshot = Snapshot(network, batch, params, start, loss, key)
+        return {name: probes.PROBES[name](snapshot) for name in plan.names}
+
+    return measure
+
+
+def _lanczos(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
+    @jax.jit
+    def coefficients(params, batch: Batch, key):
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return curvature.lanczos_coefficients(
+            task_loss(network, rowwise, batch),
+            params,
+            key,
+            num_steps=min(plan.spectrum_steps, size),
+            num_probes=plan.spectrum_probes,
+        )
+
+    return coefficients
+
+
+def _flat(learner: PyTree) -> dict[str, np.ndarray]:
+    """A learner as named arrays: what a checkpoint file holds."""
+    leaves = jax.tree_util.tree_leaves_with_path(learner)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
+    """A learner of the same structure as `learner` with the values of a checkpoint."""
+    wanted = {name: array.shape for name, array in _flat(learner).items()}
+    found = {name: array.shape for name, array in arrays.items()}
+    if wanted != found:
+        strange = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise UserError(
+            f"The checkpoint does not fit this method: they differ in `{strange}`. It was written "
+            "by another version of neoteny or of the method; run it again under another `--out`."
+        )
+    leaves, structure = jax.tree_util.tree_flatten_with_path(learner)
+    values = [
+        jax.numpy.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) for path, leaf in leaves
+    ]
+    return jax.tree.unflatten(structure, values)

@@ -1,0 +1,30 @@
+"""Task losses: outputs and labels to one number per row."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from neoteny.types import Batch, Loss, Network
+
+
+def cross_entropy(
+    outputs: Float[Array, "rows classes"], labels: Int[Array, " rows"]
+) -> Float[Array, " rows"]:
+    """Softmax cross-entropy in nats, row by row."""
+    chosen = jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(outputs, axis=1) - chosen
+
+
+def squared_error(
+    outputs: Float[Array, "rows classes"], labels: Int[Array, " rows"]
+) -> Float[Array, " rows"]:
+    """Squared distance to the one-hot label, averaged over classes."""
+    return jnp.mean((outputs - jax.nn.one_hot(labels, outputs.shape[1])) ** 2, axis=1)
+
+
+LOSSES = {"cross-entropy": cross_entropy, "squared-error": squared_error}
+
+
+def task_loss(network: Network, rowwise, batch: Batch) -> Loss:
+    """The mean loss on `batch` as a function of the parameters: what curvature is measured of."""
+    return lambda params: rowwise(network.apply(params, batch.inputs)[0], batch.labels).mean()

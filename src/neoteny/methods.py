@@ -1,0 +1,200 @@
+"""Methods: the named recipes a person compares, each a few lines over the interventions.
+
+A method is a function of its hyperparameters, read off its signature, that returns a `Method`.
+To add one of your own, write such a function and `METHODS["its_name"] = function`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import optax
+
+from neoteny import interventions as act
+from neoteny.errors import UserError, unknown
+from neoteny.interventions import Intervention, Penalty
+from neoteny.networks import mlp
+from neoteny.types import Network
+
+
+class Method(NamedTuple):
+    """What distinguishes one way of learning from plain backprop.
+
+    - `network`: options that override the study's network, as `{"layer_norm": True}`.
+    - `gradient`: a transformation of the gradient ahead of the optimiser.
+    - `penalties(network)` and `interventions(network, optimiser)`: made for one network.
+    - `surgery`: whether single units are replaced, which asks Adam for a step count per weight.
+    """
+
+    network: Mapping[str, Any] = MappingProxyType({})
+    gradient: optax.GradientTransformation | None = None
+    penalties: Callable[[Network], Sequence[Penalty]] = lambda network: ()
+    interventions: Callable[[Network, optax.GradientTransformation], Sequence[Intervention]] = (
+        lambda network, optimiser: ()
+    )
+    surgery: bool = False
+
+
+def bp() -> Method:
+    """Plain backprop: the control that everything is compared with."""
+    return Method()
+
+
+def l2(*, weight_decay: float = 1e-3) -> Method:
+    """Coupled weight decay on all parameters."""
+    return Method(gradient=_decay(weight_decay))
+
+
+def er(*, strength: float = 1e-2, every: int = 0) -> Method:
+    """Effective feature rank (Prakash et al., 2026) without its L2.
+
+    `every=0`: a penalty of `strength` on each mini-batch. `every=k`: a separate ascent step of
+    size `strength` after every `k` mini-batches, on their rows.
+    """
+    return l2_er(weight_decay=0.0, strength=strength, every=every)
+
+
+def l2_er(*, weight_decay: float = 1e-3, strength: float = 1e-2, every: int = 0) -> Method:
+    """L2 and effective feature rank together (Prakash et al., 2026).
+
+    `every=0`: a penalty of `strength` on each mini-batch. `every=k`: a separate ascent step of
+    size `strength` after every `k` mini-batches, on their rows.
+    """
+    _not_negative("every", every)
+    method = Method(gradient=_decay(weight_decay))
+    if not _positive("strength", strength):
+        return method
+    if every == 0:
+        return method._replace(penalties=lambda network: (act.effective_rank_penalty(strength),))
+    return method._replace(
+        interventions=lambda network, optimiser: (
+            act.every(every, act.effective_rank_step(network, learning_rate=strength)),
+        )
+    )
+
+
+def cbp(*, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99) -> Method:
+    """Continual backprop (Dohare et al., 2024): units of least utility start over."""
+    _not_negative("maturity", maturity)
+    if not 0 <= decay < 1:
+        raise UserError(f"`decay` is {decay}; the decay of a running mean is from 0 to below 1.")
+    if not _positive("replacement_rate", replacement_rate):
+        return Method()
+    return Method(
+        surgery=True,
+        interventions=lambda network, optimiser: (
+            act.continual_backprop(
+                network,
+                optimiser,
+                replacement_rate=replacement_rate,
+                maturity=maturity,
+                decay=decay,
+            ),
+        ),
+    )
+
+
+def snp(*, shrink: float = 0.6, perturb: float = 0.1, every: int = 0) -> Method:
+    """Shrink and perturb (Ash & Adams, 2020).
+
+    `every=0`: at the start of each task, as in the paper; it needs to know the boundary.
+    `every=k`: after every `k` mini-batches; choose `shrink` close to one.
+    """
+    _not_negative("every", every)
+    _not_negative("shrink", shrink)
+    _not_negative("perturb", perturb)
+    if shrink == 1 and perturb == 0:
+        return Method()
+    when = (lambda change: act.every(every, change)) if every else act.at_task_start
+    return Method(
+        interventions=lambda network, optimiser: (
+            when(act.shrink_and_perturb(network, shrink=shrink, perturb=perturb)),
+        )
+    )
+
+
+def layernorm_l2(*, weight_decay: float = 1e-4) -> Method:
+    """Layer normalisation before each activation, and L2 (Lyle et al., 2024)."""
+    return Method(network=MappingProxyType({"layer_norm": True}), gradient=_decay(weight_decay))
+
+
+def spectral(*, strength: float = 1e-3, power: int = 2, target: float = 1.0) -> Method:
+    """Spectral regularisation (Lewandowski et al., 2025): top singular values near `target`."""
+    if power < 1:
+        raise UserError(
+            f"`power` is {power}, but the singular value is raised to a power of 1 or more."
+        )
+    if not _positive("strength", strength):
+        return Method()
+    return Method(penalties=lambda network: (act.spectral(strength, power=power, target=target),))
+
+
+def l2_init(*, strength: float = 1e-3) -> Method:
+    """Regenerative regularisation (Kumar et al., 2023): L2 towards the initial parameters."""
+    if not _positive("strength", strength):
+        return Method()
+    return Method(penalties=lambda network: (act.l2_init(strength),))
+
+
+def reset() -> Method:
+    """Start each task from a fresh network: the yardstick, not a competitor."""
+    return Method(
+        interventions=lambda network, optimiser: (act.at_task_start(act.reset(network, optimiser)),)
+    )
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    recipe.__name__: recipe
+    for recipe in (bp, l2, er, l2_er, cbp, snp, layernorm_l2, spectral, l2_init, reset)
+}
+"""The recipes by name. Add your own: `METHODS["mine"] = mine`."""
+
+
+def make(name: str, hyperparameters: Mapping[str, Any] = MappingProxyType({})) -> Method:
+    """The method called `name`, with some of its hyperparameters changed.
+
+    **Raises:** `UserError` for an unknown method or hyperparameter, or an impossible value.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    defaults = hyperparameter_defaults(name)
+    for field, value in hyperparameters.items():
+        if field not in defaults:
+            raise unknown(f"hyperparameter of `{name}` called", field, defaults)
+        _same_kind(f"{name}.{field}", value, defaults[field])
+    return METHODS[name](**hyperparameters)
+
+
+def hyperparameter_defaults(name: str) -> dict[str, Any]:
+    """A method's hyperparameters and their values unless changed."""
+    parameters = inspect.signature(METHODS[name]).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def needs_boundary(name: str) -> bool:
+    """Whether a method, as it comes, must be told when the task changes."""
+    network = mlp((1, 1, 1))
+    interventions = METHODS[name]().interventions(network, optax.sgd(0.1))
+    return any(part.period == act.TASK_START for part in interventions)
+
+
+def _same_kind(field: str, value: Any, default: Any) -> None:
+    kind = type(default)
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    if not fits or isinstance(value, bool) != (kind is bool):
+        raise UserError(f"`{field}` is {value!r}, but takes a {kind.__name__} such as {default!r}.")
+
+
+def _decay(strength: float) -> optax.GradientTransformation | None:
+    return act.weight_decay(strength) if _positive("weight_decay", strength) else None
+
+
+def _positive(name: str, value: float) -> bool:
+    _not_negative(name, value)
+    return value > 0
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise UserError(f"`{name}` is {value}, but must be zero (off) or a positive number.")

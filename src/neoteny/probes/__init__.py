@@ -1,0 +1,71 @@
+"""Measurements of a network at one instant: arrays in, a NamedTuple out.
+
+The functions measure what they are given. The members of `PROBES` take a run's `Snapshot`;
+yours joins them with `neoteny.probes.PROBES["mine"] = mine`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
+from neoteny.probes.rank import (
+    FeatureRanks,
+    approximate_rank,
+    effective_rank,
+    feature_ranks,
+    ranks,
+    srank,
+    stable_rank,
+)
+from neoteny.probes.units import UnitHealth, unit_health, units
+from neoteny.types import Probe
+
+__all__ = [
+    "PROBES",
+    "FeatureRanks",
+    "Norms",
+    "UnitHealth",
+    "approximate_rank",
+    "columns",
+    "displacement",
+    "effective_rank",
+    "feature_ranks",
+    "gradient_norm",
+    "norms",
+    "ranks",
+    "srank",
+    "stable_rank",
+    "unit_health",
+    "units",
+    "weight_norm",
+]
+
+PROBES: dict[str, Probe] = {"ranks": ranks, "units": units, "norms": norms}
+
+
+def columns(measured: Any) -> dict[str, float | None]:
+    """Flatten a probe's NamedTuple into the columns of a table, in the order of its fields.
+
+    A scalar field `f` is the column `f`. A vector over layers is its mean over layers, `f`,
+    and its entries `f_1`, `f_2`, ... What is not finite, or the mean of no layers, is `None`.
+
+    **Raises:** `ValueError` if a field is neither a scalar nor a vector.
+    """
+    table = {}
+    for name, value in measured._asdict().items():
+        values = np.asarray(value, np.float64)
+        if values.ndim > 1:
+            raise ValueError(
+                f"The field `{name}` of {type(measured).__name__} has shape {values.shape}, but "
+                "a column holds a scalar, or a vector with one entry for each layer. Return "
+                f"`{name}` reduced to one of these, or as several fields."
+            )
+        table[name] = _cell(values.mean() if values.size else np.nan)
+        if values.ndim == 1:
+            table |= {f"{name}_{layer}": _cell(v) for layer, v in enumerate(values, start=1)}
+    return table
+
+
+def _cell(value) -> float | None:
+    return float(value) if np.isfinite(value) else None

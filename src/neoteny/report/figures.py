@@ -1,0 +1,514 @@
+"""Every figure of the report, defined once as data; `html` and `static` draw the same thing.
+
+A figure is a tuple of views (the page switches between them, files show each), a view a
+tuple of panels, a panel a tuple of series on a pair of axes. All text is plain: renderers
+escape it. A figure without views has nothing to draw, and its caption says why.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+
+from neoteny.report import data, palette, spectra
+from neoteny.report.data import Section
+
+
+class Series(NamedTuple):
+    """One line, or one cloud of points, of one method.
+
+    `key` is the method: it sets the colour, and showing or hiding acts on all its series.
+    `low` and `high` bound a band. `kind` is "line", "dashed", "steps", "dashed steps",
+    "marks" (dashed, with a marker where measured) or "points" (markers alone).
+    """
+
+    key: str
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    kind: str = "line"
+    notes: tuple[str, ...] = ()
+
+
+class Axis(NamedTuple):
+    """An axis: its label and unit, its scale, and where not left to the renderer, its ticks."""
+
+    label: str
+    log: bool = False
+    bounds: tuple[float, float] | None = None
+    ticks: tuple[tuple[float, str], ...] = ()
+
+
+class Panel(NamedTuple):
+    """A pair of axes; `marks` are vertical lines at `(x, label)`."""
+
+    title: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+class View(NamedTuple):
+    """One way to look at a figure; `note` is added to the caption while it shows."""
+
+    label: str
+    panels: tuple[Panel, ...]
+    note: str = ""
+
+
+class Figure(NamedTuple):
+    """What one figure of a section shows, and what it means."""
+
+    name: str
+    title: str
+    caption: str
+    views: tuple[View, ...]
+
+
+BAND = "Lines are means over seeds, bands reach from the lowest to the highest seed."
+
+
+def of_section(connection: duckdb.DuckDBPyConnection, section: Section) -> list[Figure]:
+    """All figures of one stream of one study, drawable or not."""
+    return [figure(connection, section) for figure in _FIGURES]
+
+
+def accuracy(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """Accuracy on each task, beside that of a fresh network on the same task."""
+    judged = data.metric(connection, section)
+    tasks = data.length(connection, section)
+    window = 2 * (tasks // 40) + 1
+    views = [_accuracy_view(connection, section, judged, 1)]
+    if window >= 3:
+        views.append(_accuracy_view(connection, section, judged, window))
+    views.append(_gap_view(connection, section, judged))
+    others = [name for name in data.ACCURACIES if name != judged]
+    views += [_accuracy_view(connection, section, name, 1) for name in others]
+    fresh = any(s.kind == "marks" for view in views for p in view.panels for s in p.series)
+    caption = f"{BAND} A run that diverged leaves the mean after its last task."
+    if fresh:
+        caption += (
+            " Dashed: a fresh network trained on the same task in the same way (measured where "
+            "there is a dot), which is what the learner would reach had it lost nothing."
+        )
+    caption += _blocks(connection, section)
+    return _figure("accuracy", "Accuracy on each task", caption, views, "No accuracy was recorded.")
+
+
+def _accuracy_view(
+    connection: duckdb.DuckDBPyConnection, section: Section, name: str, window: int
+) -> View:
+    label, note = _words(name), ""
+    series = _lines(data.curves(connection, section, name, window=window))
+    fresh = data.reference(name)
+    if series:
+        series += _fresh(connection, section, fresh)
+    if window > 1:
+        label = f"moving mean over {window} tasks"
+        note = (
+            f"Smoothed: each seed's {_words(name)} is averaged over {window} tasks, centred, "
+            "before means and bands are taken; the window is cut at both ends."
+        )
+    panel = Panel("", Axis("task"), Axis(_words(name)), series)
+    return View(label, (panel,) if series else (), note)
+
+
+def _gap_view(connection: duckdb.DuckDBPyConnection, section: Section, name: str) -> View:
+    """Loss of plasticity as a number: how far the learner is below a fresh network."""
+    series = _lines(data.curves(connection, section, name, below=data.reference(name)))
+    panel = Panel("", Axis("task"), Axis(f"{_words(name)} lost"), series)
+    note = "Fresh network minus learner, seed by seed: above zero, plasticity was lost."
+    return View("below fresh network", (panel,) if series else (), note)
+
+
+def _fresh(
+    connection: duckdb.DuckDBPyConnection, section: Section, column: str
+) -> tuple[Series, ...]:
+    """One neutral line where all methods share their fresh networks, else one for each."""
+    curves = data.curves(connection, section, column)
+    if data.methods_agree(connection, section, column):
+        pooled = data.curves(connection, section, column, pooled=True)
+        curves = dict.fromkeys([palette.REFERENCE], *pooled.values())
+    return tuple(
+        Series(key, _reference_label(key), curves[key].task, curves[key].mean, kind="marks")
+        for key in data.ordered(curves)
+    )
+
+
+def _reference_label(key: str) -> str:
+    return key if key == palette.REFERENCE else f"{key}, fresh network"
+
+
+def spectrum(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """The spectral counting function N(x), early against late, method by method."""
+    views = [_counting_view(connection, section, phase) for phase in ("start", "end")]
+    caption = (
+        "How many Hessian eigenvalues exceed x in magnitude: dashed early, solid late in the "
+        "stream. Counted straight from quadrature nodes and weights, with no smoothing; mean "
+        "over probe vectors, then over seeds, with bands from the lowest to the highest seed; "
+        "late is the last measured task that at least half of the seeds reached. "
+        "A line that falls further left has lost curvature."
+    )
+    return _figure(
+        "spectrum",
+        "Eigenvalues above x, early and late",
+        caption,
+        views,
+        "No spectra were stored for this stream.",
+    )
+
+
+def _counting_view(connection: duckdb.DuckDBPyConnection, section: Section, phase: str) -> View:
+    found = spectra.early_and_late(connection, section, phase)
+    epsilon = _epsilon(connection, section)
+    sizes = [np.abs(q.nodes) for pair in found.values() for m in pair for q in m.seeds]
+    top = max((float(size.max()) for size in sizes), default=0.0)
+    if top <= 0:
+        return View("", ())
+    grid = np.geomspace(min(top * 1e-6, (epsilon or top) / 10), top * 1.5, 240)
+    exact = spectra.counts_are_eigenvalues(connection, section)
+    total = max(float(q.counts.sum()) for pair in found.values() for m in pair for q in m.seeds)
+    axis = Axis(
+        "eigenvalues above x" if exact else "share of eigenvalues above x",
+        log=True,
+        bounds=(0.5 if exact else 1e-6, 2 * total),
+    )
+    count = lambda quadrature: spectra.counting(quadrature, grid)
+    panels = tuple(
+        _pair_panel(name, found[name], grid, count, "line", Axis("x = |λ|", log=True), axis)
+        for name in data.methods(connection, section)
+        if name in found
+    )
+    return View(f"{phase} of task", _marked(panels, epsilon), _PHASES[phase])
+
+
+_PHASES = {
+    "start": "Taken on the new task's data before any step on it.",
+    "end": "Taken on the task's data after the last step on it.",
+}
+
+
+def _pair_panel(
+    name: str,
+    pair: tuple[spectra.Measured, spectra.Measured],
+    x: np.ndarray,
+    count: Callable[[spectra.Quadrature], np.ndarray],
+    kind: str,
+    across: Axis,
+    up: Axis,
+) -> Panel:
+    """Early (dashed) and late (solid) of one method; one solid line if they are the same."""
+    early, late = pair
+    dashed = {"line": "dashed", "steps": "dashed steps"}[kind]
+    shown = [(late, kind)] if early.task == late.task else [(early, dashed), (late, kind)]
+    series = []
+    for measured, style in shown:
+        values = np.stack([count(quadrature) for quadrature in measured.seeds])
+        banded = len(values) > 1 and kind == "line"
+        low, high = (values.min(0), values.max(0)) if banded else (None, None)
+        label = f"{name}, task {measured.task}"
+        series.append(Series(name, label, x, values.mean(0), low, high, style))
+    title = f"{name}: task {late.task}"
+    if len(shown) == 2:
+        title = f"{name}: task {early.task} (dashed), task {late.task} (solid)"
+    return Panel(title, across, up, tuple(series))
+
+
+def signed_spectrum(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """Where on the signed axis the eigenvalues lie: negative curvature beside positive."""
+    views = [_signed_view(connection, section, phase) for phase in ("start", "end")]
+    caption = (
+        "Eigenvalues in each quarter of a decade, negative curvature on the left; dashed early, "
+        "solid late, means over probe vectors and seeds. The axis is logarithmic on both sides; "
+        "the bin at 0 holds every eigenvalue too small for it. Empty bins are drawn at the "
+        "lower edge."
+    )
+    return _figure(
+        "signed-spectrum",
+        "Negative and positive curvature, early and late",
+        caption,
+        views,
+        "No spectra were stored for this stream.",
+    )
+
+
+def _signed_view(connection: duckdb.DuckDBPyConnection, section: Section, phase: str) -> View:
+    found = spectra.early_and_late(connection, section, phase)
+    every = [q for pair in found.values() for m in pair for q in m.seeds]
+    top = max((float(np.abs(q.nodes).max()) for q in every), default=0.0)
+    if top <= 0:
+        return View("", ())
+    unit = 10.0 ** np.floor(np.log10(_epsilon(connection, section) or top * 1e-5))
+    reach = max(1.0, np.ceil(4 * np.log10(top / unit) + 1) / 4)
+    positive = np.arange(1e-9, reach + 0.25, 0.25)
+    edges = np.concatenate([-positive[::-1], positive])
+    centres = (edges[1:] + edges[:-1]) / 2
+    exact = spectra.counts_are_eigenvalues(connection, section)
+    floor = 0.1 if exact else 1e-7
+    count = lambda quadrature: np.maximum(spectra.histogram(quadrature, edges, unit), floor)
+    across = Axis("eigenvalue λ", ticks=_symlog_ticks(float(unit), int(reach)))
+    most = max(float(count(quadrature).max()) for quadrature in every)
+    up = Axis("eigenvalues in bin" if exact else "share in bin", True, (floor, 2 * most))
+    panels = tuple(
+        _pair_panel(name, found[name], centres, count, "steps", across, up)
+        for name in data.methods(connection, section)
+        if name in found
+    )
+    return View(f"{phase} of task", panels, _PHASES[phase])
+
+
+def _symlog_ticks(unit: float, reach: int) -> tuple[tuple[float, str], ...]:
+    """At most three powers of ten on either side of zero; `unit` is a power of ten."""
+    first, step = round(np.log10(unit)), max(1, -(-reach // 3))
+    ticks = [(float(place), power(first + place)) for place in range(step, reach + 1, step)]
+    return (*((-x, f"−{label}") for x, label in reversed(ticks)), (0.0, "0"), *ticks)
+
+
+def power(exponent: int) -> str:
+    """Ten to `exponent` as plain text."""
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def curvature(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """The epsilon-rank of the Hessian, and its other scalars, along the stream."""
+    epsilon = _epsilon(connection, section)
+    threshold = "ε" if epsilon is None else f"ε = {epsilon:g}"
+    kinds = {
+        "hessian_rank": (f"above {threshold}", "eigenvalues above ε", ""),
+        "hessian_budget_rank": (
+            "above budget",
+            "eigenvalues above 1/(ηT)",
+            "The threshold 1/(ηT) is the curvature that T steps of size η can act on.",
+        ),
+        "hessian_effective_rank": ("effective rank", "effective rank of the Hessian", ""),
+        "hessian_max": ("largest eigenvalue", "largest eigenvalue", ""),
+        "hessian_min": ("smallest eigenvalue", "smallest eigenvalue", ""),
+        "hessian_trace": ("trace", "trace of the Hessian", ""),
+    }
+    views = []
+    for column, (label, axis, note) in kinds.items():
+        panels = [
+            _panel(connection, section, f"{column}_{phase}", axis, title, level=True)
+            for phase, title in (("start", "At the start of the task"), ("end", "At its end"))
+        ]
+        views.append(View(label, _level([p for p in panels if p.series]), note))
+    caption = (
+        "Curvature of the loss on the new task's data, before and after training on it. "
+        f"{BAND} Measured on some tasks only, marked by dots. "
+        "Estimated by stochastic Lanczos quadrature; with one seed, bands are one standard "
+        "error over probe vectors where that was stored."
+    )
+    missing = "The Hessian was not measured on this stream."
+    return _figure("epsilon-rank", "Epsilon-rank over tasks", caption, views, missing)
+
+
+def _level(panels: list[Panel], *, may_log: bool = True) -> tuple[Panel, ...]:
+    """Panels side by side share a vertical scale: logarithmic only where all can be."""
+    ends = [v for p in panels for s in p.series for v in (s.y, s.low, s.high) if v is not None]
+    values = np.concatenate(ends) if ends else np.array([])
+    log = may_log and _wide(values)
+    if not len(values) or len(panels) < 2:
+        return tuple(panel._replace(y=panel.y._replace(log=log)) for panel in panels)
+    low, high = values.min(), values.max()
+    room = 0.06 * (np.log10(high / low) if log else (high - low) or 1.0)
+    bounds = (low / 10**room, high * 10**room) if log else (low - room, high + room)
+    scale = {"log": log, "bounds": (float(bounds[0]), float(bounds[1]))}
+    return tuple(panel._replace(y=panel.y._replace(**scale)) for panel in panels)
+
+
+def _wide(values: np.ndarray) -> bool:
+    """Whether `values` are positive and span so much that only a logarithmic axis shows them."""
+    return len(values) > 0 and bool(values.min() > 0 and values.max() > 30 * values.min())
+
+
+def prediction(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """Does the epsilon-rank at a task's start foretell the accuracy reached on it?"""
+    judged = data.metric(connection, section)
+    points = _points(connection, section, judged)
+    panels, notes = [], []
+    for place, title in ((3, "On the same task"), (4, "On the next task")):
+        chosen = [point for point in points if point[place] is not None]
+        if chosen:
+            panels.append(_scatter(title, chosen, place, judged))
+            notes.append(f"{title}: {_correlations(chosen, place)}")
+    caption = (
+        f"Epsilon-rank of the Hessian at the start of a task against {_words(judged)} on it, "
+        "one point for each method, seed and measured task. Points of one run depend on one "
+        "another, so no p-value is given. " + " ".join(notes)
+    )
+    title = "Does the epsilon-rank foretell the accuracy?"
+    missing = "There are no tasks with both an epsilon-rank and an accuracy."
+    return _figure("prediction", title, caption, [View("", _level(panels, may_log=False))], missing)
+
+
+def _points(connection: duckdb.DuckDBPyConnection, section: Section, judged: str) -> list[tuple]:
+    """(method, rank, note, accuracy on the task, accuracy on the next) of measured tasks."""
+    wanted = {"task": "BIGINT", "hessian_rank_start": "DOUBLE", judged: "DOUBLE"}
+    tasks = data.source(connection, "tasks", **wanted)
+    finite = f'CASE WHEN isfinite("{judged}") THEN "{judged}" END'
+    rows = connection.execute(
+        f"""
+        WITH mine AS (SELECT *, {finite} AS reached FROM {tasks} WHERE study = ? AND stream = ?)
+        SELECT now.method, now.hessian_rank_start, now.seed, now.task, now.reached, later.reached
+        FROM mine AS now LEFT JOIN mine AS later ON later.method = now.method
+            AND later.seed = now.seed AND later.task = now.task + 1
+        WHERE isfinite(now.hessian_rank_start) ORDER BY now.method, now.seed, now.task
+        """,
+        list(section),
+    ).fetchall()
+    return [
+        (method or "", rank, f"seed {seed}, task {task}", same, later)
+        for method, rank, seed, task, same, later in rows
+    ]
+
+
+def _scatter(title: str, points: list[tuple], place: int, judged: str) -> Panel:
+    series = []
+    for name in data.ordered({point[0] for point in points}):
+        mine = [point for point in points if point[0] == name]
+        x, y = np.array([p[1] for p in mine]), np.array([p[place] for p in mine])
+        notes = tuple(point[2] for point in mine)
+        series.append(Series(name, name, x, y, kind="points", notes=notes))
+    across = Axis(
+        "epsilon-rank at the start of the task", log=_wide(np.array([p[1] for p in points]))
+    )
+    return Panel(title, across, Axis(_words(judged)), tuple(series))
+
+
+def _correlations(points: list[tuple], place: int) -> str:
+    """Spearman's rho over all points, and within each method: the two can disagree."""
+    overall = _spearman([point[1] for point in points], [point[place] for point in points])
+    within = {}
+    for name in data.ordered({point[0] for point in points}):
+        mine = [point for point in points if point[0] == name]
+        within[name] = _spearman([p[1] for p in mine], [p[place] for p in mine])
+    said = [f"{name} {rho:.2f}" for name, rho in within.items() if rho is not None]
+    pooled = "is not defined" if overall is None else f"is {overall:.2f}"
+    inside = f"; within methods: {', '.join(said)}" if len(within) > 1 and said else ""
+    return f"Spearman's ρ {pooled} over {len(points)} points{inside}."
+
+
+def _spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Spearman's rho, or None where there is none: too few points, or one side constant."""
+    from neoteny.statistics import spearman
+
+    rho = spearman(x, y) if len(x) > 1 else np.nan
+    return None if np.isnan(rho) else float(rho)
+
+
+def units(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """Dead units and the effective rank of features, over the layers and in each."""
+    names = {
+        "dead": ("Dead units", "share of units"),
+        "effective_rank": ("Effective rank of features", "effective rank"),
+        "dormant": ("Dormant units", "share of units"),
+        "saturated": ("Saturated units", "share of units"),
+        "stable_rank": ("Stable rank of features", "stable rank"),
+        "approximate_rank": ("Approximate rank of features", "approximate rank"),
+    }
+    suffixes = {"mean over layers": ""}
+    suffixes |= {f"layer {layer}": f"_{layer}" for layer in data.layers(connection, *names)}
+    views = [
+        View(label, _panels(connection, section, {n + suffix: v for n, v in names.items()}))
+        for label, suffix in suffixes.items()
+    ]
+    missing = "No probe of units or features was recorded."
+    title = "Dead units and feature rank"
+    return _figure("units", title, BAND + _blocks(connection, section), views, missing)
+
+
+def norms(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
+    """Norms of weights and gradients, and how far a task moves the weights."""
+    names = {
+        "weight_norm": ("Norm of the weights", "Euclidean norm"),
+        "gradient_norm": ("Norm of the gradient", "Euclidean norm"),
+        "displacement": ("Displacement over the task", "Euclidean norm"),
+    }
+    view = View("", _panels(connection, section, names))
+    missing = "No norms were recorded."
+    caption = BAND + _blocks(connection, section)
+    return _figure("norms", "Weights and gradients", caption, [view], missing)
+
+
+_FIGURES = (accuracy, curvature, prediction, spectrum, signed_spectrum, units, norms)
+
+
+def _panels(
+    connection: duckdb.DuckDBPyConnection, section: Section, names: dict[str, tuple[str, str]]
+) -> tuple[Panel, ...]:
+    """A panel for each column of `names` that was measured and is not zero throughout."""
+    found = [
+        _panel(connection, section, column, axis, title) for column, (title, axis) in names.items()
+    ]
+    return tuple(panel for panel in found if any(np.any(s.y != 0) for s in panel.series))
+
+
+def _panel(
+    connection: duckdb.DuckDBPyConnection,
+    section: Section,
+    column: str,
+    axis: str,
+    title: str,
+    level: bool = False,
+) -> Panel:
+    curves = data.curves(connection, section, column)
+    series = _lines(curves)
+    if all(np.all(curve.seeds == 1) for curve in curves.values()):
+        series = _standard_errors(series, data.curves(connection, section, f"{column}_se"))
+    panel = Panel(title, Axis("task"), Axis(axis), series)
+    return panel if level else _level([panel], may_log="share" not in axis)[0]
+
+
+def _lines(curves: dict[str, data.Curve]) -> tuple[Series, ...]:
+    return tuple(
+        Series(name, name, curves[name].task, curves[name].mean, *_band(curves[name]))
+        for name in data.ordered(curves)
+    )
+
+
+def _band(curve: data.Curve) -> tuple[np.ndarray | None, np.ndarray | None]:
+    return (curve.low, curve.high) if np.any(curve.seeds > 1) else (None, None)
+
+
+def _standard_errors(
+    series: tuple[Series, ...], errors: dict[str, data.Curve]
+) -> tuple[Series, ...]:
+    """With one seed, a band of one standard error of the estimate, where it was stored."""
+    banded = []
+    for line in series:
+        error = errors.get(line.key)
+        if error is not None and np.array_equal(error.task, line.x):
+            line = line._replace(low=line.y - error.mean, high=line.y + error.mean)
+        banded.append(line)
+    return tuple(banded)
+
+
+def _figure(name: str, title: str, caption: str, views: list[View], missing: str) -> Figure:
+    drawn = tuple(view for view in views if view.panels)
+    return Figure(name, title, caption if drawn else missing, drawn)
+
+
+def _marked(panels: tuple[Panel, ...], epsilon: float | None) -> tuple[Panel, ...]:
+    marks = () if epsilon is None else ((epsilon, f"ε = {epsilon:g}"),)
+    return tuple(panel._replace(marks=marks) for panel in panels)
+
+
+def _epsilon(connection: duckdb.DuckDBPyConnection, section: Section) -> float | None:
+    value = data.setting(connection, section, "probes", "epsilon")
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _blocks(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
+    size = data.block(connection, section)
+    return f" Each point is a mean over {size} consecutive tasks." if size > 1 else ""
+
+
+def _words(column: str) -> str:
+    return column.replace("heldout", "held-out").replace("_", " ")

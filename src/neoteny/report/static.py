@@ -1,0 +1,194 @@
+"""The report's figures as files, drawn by matplotlib from the same descriptions."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from neoteny.report import data, figures
+from neoteny.report.palette import Ink, inks
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.axis
+    import matplotlib.figure
+
+_STYLE = {
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a8f98",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e7e8eb",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+}
+_PANEL = (3.7, 2.6)
+_DASHED = (0, (4, 2))
+
+
+def save_figures(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path | str,
+    *,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> list[Path]:
+    """Save every view of every figure that has data, and return the files written.
+
+    A file is named after its study (where there are several), stream, figure and view.
+    Figures without data write none. No global setting of matplotlib is changed.
+
+    **Raises:** `ValueError` if matplotlib cannot write one of `formats`.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    for one in formats:
+        if one not in known:
+            raise ValueError(
+                f"`formats` has {one!r}, which matplotlib does not write. Choose from "
+                f"{', '.join(sorted(known))}: `formats=('png', 'pdf')`."
+            )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    colours = inks(data.methods(connection))
+    saved = []
+    with matplotlib.rc_context(_STYLE):
+        for name, view, title in _named_views(connection):
+            drawn = draw(view, title, colours)
+            for one in formats:
+                saved.append(folder / f"{name}.{one}")
+                drawn.savefig(saved[-1], dpi=160, metadata=_undated(one))
+    return saved
+
+
+def _undated(kind: str) -> dict | None:
+    """Without a date of creation, the same data give the same bytes."""
+    return {"CreationDate": None} if kind == "pdf" else {"Date": None} if kind == "svg" else None
+
+
+def _named_views(
+    connection: duckdb.DuckDBPyConnection,
+) -> list[tuple[str, figures.View, str]]:
+    sections, found, taken = data.sections(connection), [], set()
+    several = len({section.study for section in sections}) > 1
+    for section in sections:
+        prefix = [section.study, section.stream] if several else [section.stream]
+        for figure in figures.of_section(connection, section):
+            for place, view in enumerate(figure.views):
+                parts = [*prefix, figure.name, *([view.label] if place else [])]
+                name = slug("-".join(parts))
+                while name in taken:
+                    name += "-"
+                taken.add(name)
+                title = " · ".join(part for part in (*prefix, figure.title, view.label) if part)
+                found.append((name, view, title))
+    return found
+
+
+def slug(text: str) -> str:
+    """`text` as a file name or anchor: letters, digits, underscores and single hyphens."""
+    return re.sub(r"[^\w]+", "-", text).strip("-").lower() or "unnamed"
+
+
+def draw(view: figures.View, title: str, colours: dict[str, Ink]) -> "matplotlib.figure.Figure":
+    """A matplotlib figure of `view`, with up to three panels in a row and one legend."""
+    from matplotlib.figure import Figure
+
+    count = len(view.panels)
+    across = 1 if count == 1 else 2 if count in (2, 4) else 3
+    down = -(-count // across)
+    width = 6.4 if count == 1 else _PANEL[0] * across
+    figure = Figure(figsize=(width, (3.4 if count == 1 else _PANEL[1] * down) + 0.7))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for place, panel in zip(axes, view.panels, strict=False):
+        _draw_panel(place, panel, colours)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    _draw_legend(figure, view, colours)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def _draw_panel(
+    axes: "matplotlib.axes.Axes", panel: figures.Panel, colours: dict[str, Ink]
+) -> None:
+    for series in panel.series:
+        _draw_series(axes, series, colours[series.key])
+    for x, label in panel.marks:
+        axes.axvline(x, color="#8a8f98", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            label, (x, 1), (3, -3), ("data", "axes fraction"), "offset points", va="top", size=7
+        )
+    axes.set(title=panel.title, xlabel=panel.x.label, ylabel=panel.y.label)
+    for axis, which in ((panel.x, "x"), (panel.y, "y")):
+        if axis.log:
+            getattr(axes, f"set_{which}scale")("log")
+        if axis.bounds:
+            getattr(axes, f"set_{which}lim")(*axis.bounds)
+        if axis.log:
+            _set_log_ticks(getattr(axes, f"{which}axis"))
+        if axis.ticks:
+            places, labels = zip(*axis.ticks, strict=True)
+            getattr(axes, f"set_{which}ticks")(places, labels)
+
+
+def _set_log_ticks(axis: "matplotlib.axis.Axis") -> None:
+    """Powers of ten, or 1, 2, 5 where few are in sight; matplotlib's own labels need mathtext."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    few = high < 300 * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12 if few else 5))
+    axis.set_minor_locator(NullLocator())
+    text = lambda value, _: f"{value:,.6g}" if few else figures.power(round(math.log10(value)))
+    axis.set_major_formatter(FuncFormatter(text))
+
+
+def _draw_series(axes: "matplotlib.axes.Axes", series: figures.Series, ink: Ink) -> None:
+    steps = "mid" if "steps" in series.kind else None
+    if series.low is not None and series.high is not None:
+        axes.fill_between(
+            series.x, series.low, series.high, step=steps, color=ink.light, alpha=0.16, lw=0
+        )
+    options = {"color": ink.light, "linewidth": 1.4, "markersize": 3.2}
+    if series.kind == "points":
+        options |= {"linestyle": "none", "marker": ink.marker, "alpha": 0.65, "mew": 0}
+        if ink.marker in "_":
+            options["mew"] = 1
+    elif "dashed" in series.kind or series.kind == "marks":
+        options |= {"linestyle": _DASHED, "linewidth": 1.1}
+    if series.kind == "marks" or (series.kind == "line" and len(series.x) <= 30):
+        options |= {"marker": "o", "markersize": 2.2 if series.kind == "marks" else 2.6}
+    axes.plot(series.x, series.y, drawstyle=f"steps-{steps}" if steps else "default", **options)
+
+
+def _draw_legend(
+    figure: "matplotlib.figure.Figure", view: figures.View, colours: dict[str, Ink]
+) -> None:
+    from matplotlib.lines import Line2D
+
+    every = [series for panel in view.panels for series in panel.series]
+    kinds = {series.key: series.kind for series in reversed(every)}
+    kinds = {key: kinds[key] for key in dict.fromkeys(series.key for series in every)}
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[key].light,
+            linestyle={"points": "none", "marks": _DASHED}.get(kind, "-"),
+            marker=colours[key].marker if kind == "points" else "",
+            markersize=4,
+        )
+        for key, kind in kinds.items()
+    ]
+    figure.legend(handles, list(kinds), loc="outside lower center", ncols=min(len(kinds), 8))

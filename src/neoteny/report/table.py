@@ -1,0 +1,173 @@
+"""The table of methods: how well each starts, how well it ends, and what it costs."""
+
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from neoteny.report import data
+from neoteny.report.data import Section, source
+
+BASELINE = "bp"
+
+
+def methods_table(
+    connection: duckdb.DuckDBPyConnection, stream: str, *, study: str | None = None
+) -> list[dict[str, Any]]:
+    """One row for each method on `stream`, the baseline `bp` first.
+
+    With T the tasks that the furthest run has reached and k = max(1, T // 10), accuracy
+    being the one the stream is judged by, the columns are
+
+    - `study`, `stream`, `method`; `metric`: which accuracy; `window`: k;
+    - `seeds`: how many seeds have run; `statuses`: runs by status; `tasks`: tasks reached;
+    - `first`, `last`: mean accuracy on tasks 0..k-1 and T-k..T-1, over the seeds that have
+      all k of them (`last_seeds` for the second), so a diverged run is not in `last`;
+    - `fresh_gap`: fresh network minus learner on those of the last k tasks on which a fresh
+      network was trained, else on the last task that has one; positive means plasticity
+      was lost;
+    - `difference`, `low`, `high`: `last` minus that of `bp`, paired by seed, with the
+      bootstrap interval of `neoteny.statistics.paired_difference`; `pairs`: seeds in it;
+      fewer than two give no interval;
+    - `microseconds`: median time of a step; `relative_time`: that over the baseline's.
+
+    What was not measured is None. Accuracies are shares, not percentages.
+
+    **Arguments:**
+
+    - `stream`: a stream of the tables; `study`: one study's runs on it, or every study's.
+
+    **Raises:** `ValueError` if no run of the tables is on `stream`.
+    """
+    found = data.sections(connection)
+    chosen = [s for s in found if s.stream == stream and study in (None, s.study)]
+    if not chosen:
+        raise ValueError(_missing_message(stream, study, found))
+    return [row for section in chosen for row in _rows(connection, section)]
+
+
+def _missing_message(stream: str, study: str | None, found: list[Section]) -> str:
+    known = ", ".join(sorted({repr(section.stream) for section in found})) or "no stream at all"
+    place = "" if study is None else f" of study {study!r}"
+    return f"`stream` is {stream!r}{place}, but these tables hold {known}. Pass one of those."
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[str, Any]]:
+    tasks = data.length(connection, section)
+    window, accuracy = max(1, tasks // 10), data.metric(connection, section)
+    first = _window_means(connection, section, accuracy, 0, window)
+    last = _window_means(connection, section, accuracy, max(0, tasks - window), window)
+    gaps = _fresh_gaps(connection, section, accuracy, tasks - window)
+    reached, runs = _reached(connection, section), _runs(connection, section)
+    return [
+        {
+            "study": section.study,
+            "stream": section.stream,
+            "method": method,
+            "metric": accuracy,
+            "window": window,
+            "seeds": len(reached.get(method, {}).keys() | runs.get(method, {}).keys()),
+            "statuses": _statuses(runs.get(method, {})),
+            "tasks": max(reached.get(method, {}).values(), default=0),
+            "first": _mean(first.get(method, {})),
+            "last": _mean(last.get(method, {})),
+            "last_seeds": len(last.get(method, {})),
+            "fresh_gap": _mean(gaps.get(method, {})),
+            **_difference(method, last),
+            **_time(method, runs),
+        }
+        for method in data.methods(connection, section)
+    ]
+
+
+def _window_means(
+    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, start: int, size: int
+) -> dict[str, dict[int, float]]:
+    """Per method and seed, the mean over `size` tasks from `start` on, if all were measured."""
+    tasks = source(connection, "tasks", task="BIGINT", **{accuracy: "DOUBLE"})
+    rows = connection.execute(
+        f'SELECT method, seed, avg("{accuracy}") FROM {tasks} '
+        f'WHERE study = ? AND stream = ? AND task >= ? AND task < ? AND isfinite("{accuracy}") '
+        "GROUP BY method, seed HAVING count(DISTINCT task) = ? ORDER BY seed",
+        [*section, start, start + size, size],
+    ).fetchall()
+    return _by_method(rows)
+
+
+def _fresh_gaps(
+    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, start: int
+) -> dict[str, dict[int, float]]:
+    fresh = data.reference(accuracy)
+    tasks = source(connection, "tasks", task="BIGINT", **{accuracy: "DOUBLE", fresh: "DOUBLE"})
+    rows = connection.execute(
+        f"""
+        WITH gaps AS (
+            SELECT method, seed, task, "{fresh}" - "{accuracy}" AS gap FROM {tasks}
+            WHERE study = ? AND stream = ? AND isfinite("{fresh}") AND isfinite("{accuracy}"))
+        SELECT method, seed, avg(gap) FROM gaps
+        WHERE task >= least(?, (SELECT max(task) FROM gaps)) GROUP BY method, seed ORDER BY seed
+        """,
+        [*section, start],
+    ).fetchall()
+    return _by_method(rows)
+
+
+def _reached(connection: duckdb.DuckDBPyConnection, section: Section) -> dict[str, dict[int, int]]:
+    tasks = source(connection, "tasks", task="BIGINT")
+    rows = connection.execute(
+        f"SELECT method, seed, max(task) + 1 FROM {tasks} WHERE study = ? AND stream = ? "
+        "AND task IS NOT NULL GROUP BY method, seed",
+        list(section),
+    ).fetchall()
+    return _by_method(rows)
+
+
+def _runs(connection: duckdb.DuckDBPyConnection, section: Section) -> dict[str, dict[int, tuple]]:
+    runs = source(connection, "runs", status="VARCHAR", microseconds_per_step="DOUBLE")
+    rows = connection.execute(
+        f"SELECT method, seed, status, microseconds_per_step FROM {runs} "
+        "WHERE study = ? AND stream = ? ORDER BY seed",
+        list(section),
+    ).fetchall()
+    return _by_method([(method, seed, (status, time)) for method, seed, status, time in rows])
+
+
+def _by_method(rows: list[tuple]) -> dict[str, dict[int, Any]]:
+    grouped: dict[str, dict[int, Any]] = {}
+    for method, seed, value in rows:
+        grouped.setdefault(method or "", {})[int(seed or 0)] = value
+    return grouped
+
+
+def _statuses(runs: dict[int, tuple]) -> dict[str, int]:
+    found = [status or "unknown" for status, _ in runs.values()]
+    return {status: found.count(status) for status in sorted(set(found))}
+
+
+def _mean(by_seed: dict[int, float]) -> float | None:
+    return float(np.mean(list(by_seed.values()))) if by_seed else None
+
+
+def _difference(method: str, last: dict[str, dict[int, float]]) -> dict[str, Any]:
+    ours, theirs = last.get(method, {}), last.get(BASELINE, {})
+    shared = sorted(ours.keys() & theirs.keys())
+    empty = {"difference": None, "low": None, "high": None, "pairs": len(shared)}
+    if method == BASELINE or not shared:
+        return empty
+    if len(shared) == 1:
+        return empty | {"difference": ours[shared[0]] - theirs[shared[0]]}
+    from neoteny.statistics import paired_difference
+
+    found = paired_difference({s: ours[s] for s in shared}, {s: theirs[s] for s in shared})
+    return empty | {"difference": found.mean, "low": found.low, "high": found.high}
+
+
+def _time(method: str, runs: dict[str, dict[int, tuple]]) -> dict[str, Any]:
+    ours, theirs = _median(runs.get(method, {})), _median(runs.get(BASELINE, {}))
+    relative = ours / theirs if ours and theirs else None
+    return {"microseconds": ours, "relative_time": relative}
+
+
+def _median(runs: dict[int, tuple]) -> float | None:
+    times = [time for _, time in runs.values() if time is not None and np.isfinite(time)]
+    return float(np.median(times)) if times else None

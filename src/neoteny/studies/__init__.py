@@ -1,0 +1,40 @@
+"""Studies: runs arranged so that a claim can be judged, and the judgement."""
+
+from pathlib import Path
+
+from neoteny.config import Study, validated
+from neoteny.errors import UserError, unknown
+from neoteny.studies.plasticity import Verdict, judge
+from neoteny.studies.spectral_collapse_digits import SPECTRAL_COLLAPSE_DIGITS
+
+STUDIES: dict[str, Study] = {study.name: study for study in (SPECTRAL_COLLAPSE_DIGITS,)}
+"""The studies that come with neoteny, by name."""
+
+
+def load(name: str) -> Study:
+    """A study by its name, or from a TOML file of the same fields.
+
+    **Raises:** `UserError` for an unknown name, or a file that is missing, no TOML, or has a
+    field that is unknown or impossible.
+    """
+    if name in STUDIES:
+        return STUDIES[name]
+    if not name.endswith(".toml"):
+        raise unknown("study", name, STUDIES)
+    return _from_toml(Path(name))
+
+
+def _from_toml(path: Path) -> Study:
+    import tomllib
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"Cannot read the study {path}: {error.strerror}.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}.") from None
+    return validated(Study, {"name": path.stem} | data)
+
+
+__all__ = ["STUDIES", "Study", "Verdict", "judge", "load"]

@@ -1,0 +1,210 @@
+"""Many runs at once: a pool of processes, each on its own cores, fed one run at a time."""
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import NamedTuple
+
+from neoteny.config import RunConfig, Study
+from neoteny.errors import UserError
+
+
+class Outcome(NamedTuple):
+    """How a run ended: `finished`, `diverged`, or `failed` with the reason."""
+
+    config: RunConfig
+    status: str
+    reason: str | None = None
+
+
+OnTask = Callable[[RunConfig, int], None]
+
+
+def expand(study: Study) -> list[RunConfig]:
+    """The runs of a study: every seed of every method on every stream, methods side by side."""
+    return [
+        RunConfig(
+            study=study.name,
+            stream=stream,
+            method=method,
+            seed=seed,
+            tasks=setting.tasks,
+            hyperparameters=setting.hyperparameters.get(method, {}),
+            # what other methods are set to is no part of this run
+            setting=setting.model_copy(update={"hyperparameters": {}}),
+        )
+        for stream, setting in study.streams.items()
+        for method in study.methods
+        for seed in range(study.seeds)
+    ]
+
+
+def folder_of(out: Path, config: RunConfig) -> Path:
+    """Where a run lives below `out`."""
+    return out / config.stream / config.method / f"seed-{config.seed}"
+
+
+def run_all(
+    runs: Sequence[RunConfig],
+    out: Path,
+    *,
+    jobs: int = 1,
+    data: Path | None = None,
+    plugins: Sequence[Path] = (),
+    on_task: OnTask = lambda config, done: None,
+) -> list[Outcome]:
+    """Carry every run to its end, and say how each ended; one failure stops no other.
+
+    With `jobs=1` they run here, one after the other, on all cores. Otherwise each of `jobs`
+    processes is bound to its share of the cores before JAX sizes its thread pool from them,
+    which on small networks is worth more than threads within a run. A process prefers runs
+    whose compiled code it already holds.
+
+    **Arguments:**
+
+    - `plugins`: Python files that each process loads first, with methods, streams or probes
+      of the user's own.
+    - `on_task`: told of every finished task, in this process.
+    """
+    jobs = min(jobs, len(runs))
+    if jobs <= 1:
+        return [_reported(config, out, data, on_task) for config in runs]
+    return _Pool(runs, out, data, plugins, on_task).work(jobs)
+
+
+def _reported(config: RunConfig, out: Path, data: Path | None, on_task: OnTask) -> Outcome:
+    outcome = _run_here(config, out, data, lambda done: on_task(config, done))
+    on_task(config, config.tasks)
+    return outcome
+
+
+def _run_here(
+    config: RunConfig, out: Path, data: Path | None, on_task: Callable[[int], None]
+) -> Outcome:
+    from neoteny import loop
+
+    try:
+        return Outcome(config, loop.run(config, folder_of(out, config), data=data, on_task=on_task))
+    except UserError as error:
+        return Outcome(config, "failed", str(error))
+
+
+class _Pool:
+    """Hands runs to worker processes as they fall idle; holds no results but how runs ended."""
+
+    def __init__(self, runs, out, data, plugins, on_task):
+        self.pending = list(runs)
+        self.order = {id(config): place for place, config in enumerate(runs)}
+        self.out, self.data, self.plugins, self.on_task = out, data, plugins, on_task
+        self.outcomes: list[Outcome] = []
+        self.busy: dict[connection.Connection, RunConfig | None] = {}
+        self.compiled: dict[connection.Connection, set] = {}
+        self.processes: dict[connection.Connection, object] = {}
+
+    def work(self, jobs: int) -> list[Outcome]:
+        try:
+            for cores in _shares(jobs):
+                self._start(cores)
+            while any(self.busy.values()):
+                for line in connection.wait([line for line, job in self.busy.items() if job]):
+                    self._hear(line)
+        finally:
+            for line, process in self.processes.items():
+                line.close()
+                process.terminate()
+            for process in self.processes.values():
+                process.join()
+        return sorted(self.outcomes, key=lambda outcome: self.order[id(outcome.config)])
+
+    def _start(self, cores: set[int] | None) -> None:
+        ours, theirs = get_context("spawn").Pipe()
+        arguments = (theirs, cores, self.out, self.data, self.plugins)
+        process = get_context("spawn").Process(target=_worker, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        self.processes[ours], self.compiled[ours] = process, set()
+        self._feed(ours)
+
+    def _feed(self, line: connection.Connection) -> None:
+        self.busy[line] = job = self._next(line)
+        if job is not None:
+            self.compiled[line].add(_program(job))
+            line.send(job.model_dump_json())
+
+    def _next(self, line: connection.Connection) -> RunConfig | None:
+        """A run this worker holds the code for, else one that nobody does, else any."""
+        held = set().union(*self.compiled.values())
+        for wanted in (self.compiled[line].__contains__, lambda program: program not in held):
+            for config in self.pending:
+                if wanted(_program(config)):
+                    self.pending.remove(config)
+                    return config
+        return self.pending.pop(0) if self.pending else None
+
+    def _hear(self, line: connection.Connection) -> None:
+        config = self.busy[line]
+        try:
+            kind, content = line.recv()
+        except EOFError:
+            kind, content = "failed", "its process ended without a word (killed, or out of memory)"
+            self.busy[line] = None
+            self.outcomes.append(Outcome(config, kind, content))
+            if self.pending:
+                self._start(_shares(1)[0])
+            return
+        if kind == "task":
+            self.on_task(config, content)
+            return
+        self.on_task(config, config.tasks)
+        self.outcomes.append(Outcome(config, kind, content))
+        self._feed(line)
+
+
+def _program(config: RunConfig) -> tuple[str, str]:
+    return config.stream, config.method
+
+
+def _shares(jobs: int) -> list[set[int] | None]:
+    """The cores of each process; `None` where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None] * jobs
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[index % len(cores) :: jobs]) for index in range(jobs)]
+
+
+def _worker(line, cores, out, data, plugins) -> None:
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    from neoteny.plugins import load
+
+    for plugin in plugins:
+        load(plugin)
+    while True:
+        try:
+            config = RunConfig.model_validate_json(line.recv())
+        except EOFError:
+            return
+        try:
+            outcome = _run_here(config, out, data, lambda done: line.send(("task", done)))
+            line.send((outcome.status, outcome.reason))
+        except BrokenPipeError:
+            return
+        except Exception as error:
+            line.send(("failed", _in_one_line(error)))
+
+
+def _in_one_line(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+
+
+def _die_with_parent() -> None:
+    """Without its parent a worker would go on holding its run's lock."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,71 @@
+"""Rows as a person or a program wants them: an aligned table, CSV or JSON."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def write(
+    rows: Sequence[Row],
+    form: str,
+    *,
+    title: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Print `rows` to standard output as `table`, `csv` or `json`.
+
+    A table fits the terminal, and where there is none it is as wide as it needs to be.
+    """
+    names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
+    if form == "json":
+        print(
+            json.dumps([{name: _plain(row.get(name)) for name in names} for row in rows], indent=2)
+        )
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([[row.get(name) for name in names] for row in rows])
+    else:
+        _draw(rows, names, title)
+
+
+def _draw(rows: Sequence[Row], names: list[str], title: str | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in names:
+        numeric = any(_number(row.get(name)) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(_text(row.get(name))) for name in names))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold; a number that is none is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int | str | list | dict | type(None)) else str(value)

@@ -1,0 +1,216 @@
+import math
+import subprocess
+import sys
+
+import duckdb
+import matplotlib
+import numpy as np
+import pytest
+
+from neoteny import report
+from neoteny.report import data, figures, html, palette, spectra, static
+from neoteny.report.data import Section
+
+HERE = Section("study", "stream")
+
+
+def row(insert, method="bp", seed=0, task=0, **columns):
+    insert("tasks", study="study", stream="stream", method=method, seed=seed, task=task, **columns)
+
+
+def test_importing_the_report_loads_neither_jax_nor_matplotlib_nor_plotly():
+    code = (
+        "import sys, neoteny.report; "
+        "print([name for name in ('jax', 'matplotlib', 'plotly') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_curve_is_the_mean_and_the_extremes_over_seeds_and_skips_null_and_nan(tables, insert):
+    for seed, value in enumerate([0.2, 0.6, math.nan]):
+        row(insert, seed=seed, task=0, dead=value)
+    row(insert, seed=0, task=1)
+    row(insert, seed=0, task=2, dead=0.5)
+    curve = data.curves(tables, HERE, "dead")["bp"]
+    np.testing.assert_array_equal(curve.task, [0, 2])
+    np.testing.assert_allclose(curve.mean, [0.4, 0.5])
+    np.testing.assert_allclose(curve.low, [0.2, 0.5])
+    np.testing.assert_allclose(curve.high, [0.6, 0.5])
+    np.testing.assert_array_equal(curve.seeds, [2, 1])
+
+
+def test_a_moving_mean_is_centred_and_taken_within_each_seed(tables, insert):
+    values = {0: [0.0, 3.0, 6.0, 0.0], 1: [9.0, 0.0, 0.0, 3.0]}
+    for seed, series in values.items():
+        for task, value in enumerate(series):
+            row(insert, seed=seed, task=task, weight_norm=value)
+    curve = data.curves(tables, HERE, "weight_norm", window=3)["bp"]
+    smooth = np.array([[1.5, 3.0, 3.0, 3.0], [4.5, 3.0, 1.0, 1.5]])
+    np.testing.assert_allclose(curve.mean, smooth.mean(0))
+    np.testing.assert_allclose(curve.high, smooth.max(0))
+
+
+def test_long_streams_are_drawn_as_block_means_and_the_caption_says_so(tables, monkeypatch):
+    tables.execute(
+        "INSERT INTO tasks (study, stream, method, seed, task, online_accuracy) "
+        "SELECT 'study', 'stream', 'bp', 0, range, range FROM range(60)"
+    )
+    monkeypatch.setattr(data, "MOST_POINTS", 20)
+    figure = figures.accuracy(tables, HERE)
+    line = figure.views[0].panels[0].series[0]
+    np.testing.assert_allclose(line.y, np.arange(60).reshape(20, 3).mean(1))
+    np.testing.assert_allclose(line.x, line.y)
+    assert "mean over 3 consecutive tasks" in figure.caption
+
+
+def test_the_gap_to_a_fresh_network_is_paired_by_seed_and_task(tables, insert):
+    row(insert, seed=0, task=0, online_accuracy=0.9, fresh_online_accuracy=0.95)
+    row(insert, seed=1, task=0, online_accuracy=0.8)
+    curve = data.curves(tables, HERE, "online_accuracy", below="fresh_online_accuracy")["bp"]
+    np.testing.assert_allclose(curve.mean, [0.05])
+
+
+def test_fresh_networks_are_one_neutral_line_where_all_methods_share_them(study):
+    def references(stream):
+        view = figures.accuracy(study, Section("collapse", stream)).views[0]
+        return [s.key for s in view.panels[0].series if s.kind == "marks"]
+
+    assert references("permuted_digits") == [palette.REFERENCE]
+    assert references("random_labels") == ["bp", "l2_er", "cbp", "l2"]
+
+
+def test_the_counting_function_counts_the_eigenvalues_of_a_matrix_known_exactly():
+    nodes = np.array([-3.0, 0.0, 0.5, 2.0])
+    # Two probes of the same four eigenvalues, weighted differently: their mean is one each.
+    once = spectra._quadrature(
+        np.stack([np.repeat([0, 1], 4), np.tile(nodes, 2), [2, 1, 1, 0, 0, 1, 1, 2]], axis=1)
+    )
+    x = np.array([0.0, 0.4, 0.5, 1.9, 2.0, 2.9, 3.0])
+    np.testing.assert_allclose(spectra.counting(once, x), [3, 3, 2, 2, 1, 1, 0])
+
+
+def test_the_signed_histogram_loses_no_eigenvalue():
+    quadrature = spectra.Quadrature(np.array([-20.0, -1e-9, 0.0, 0.3, 5.0]), np.full(5, 2.0))
+    edges = np.array([-3.0, -1.0, -1e-9, 1e-9, 1.0, 3.0])
+    counts = spectra.histogram(quadrature, edges, 0.1)
+    np.testing.assert_allclose(counts, [2, 0, 4, 2, 2])
+
+
+def test_early_and_late_spectra_are_those_that_half_of_the_seeds_reached(tables, insert):
+    for seed, last in ((0, 20), (1, 20), (2, 10), (3, 30)):
+        for task in range(10, last + 1, 10):
+            insert(
+                "spectra", study="study", stream="stream", method="bp", seed=seed, task=task,
+                phase="start", probe=0, node=1.0, weight=1.0, size=7,
+            )  # fmt: skip
+    early, late = spectra.early_and_late(tables, HERE, "start")["bp"]
+    assert (early.task, late.task) == (10, 20)
+    assert [quadrature.counts.sum() for quadrature in late.seeds] == [7, 7, 7]
+
+
+def test_the_scatter_pairs_a_rank_with_this_and_with_the_next_task(tables, insert):
+    for task, (rank, accuracy) in enumerate([(10.0, 0.1), (None, 0.2), (30.0, 0.5)]):
+        row(insert, task=task, hessian_rank_start=rank, online_accuracy=accuracy)
+    same, following = figures.prediction(tables, HERE).views[0].panels
+    np.testing.assert_allclose(same.series[0].x, [10, 30])
+    np.testing.assert_allclose(same.series[0].y, [0.1, 0.5])
+    np.testing.assert_allclose(following.series[0].y, [0.2])
+    assert same.series[0].notes == ("seed 0, task 0", "seed 0, task 2")
+
+
+def test_the_caption_tells_pooled_correlation_from_that_within_methods(tables, insert):
+    ranks = {"bp": [(1, 0.3), (2, 0.2), (3, 0.1)], "l2": [(11, 0.9), (12, 0.8), (13, 0.7)]}
+    for method, points in ranks.items():
+        for task, (rank, reached) in enumerate(points):
+            row(insert, method, task=task, hessian_rank_start=rank, online_accuracy=reached)
+    caption = figures.prediction(tables, HERE).caption
+    # Six ranks 1..6 against 3 2 1 6 5 4: squared differences sum to 16, rho = 1 - 96/210.
+    assert "ρ is 0.54 over 6 points; within methods: bp -1.00, l2 -1.00." in caption
+
+
+def test_with_one_seed_the_band_is_the_standard_error_of_the_estimate(tables, insert):
+    row(insert, hessian_rank_start=100.0, hessian_rank_start_se=7.0)
+    line = figures.curvature(tables, HERE).views[0].panels[0].series[0]
+    assert (line.low[0], line.high[0]) == (93.0, 107.0)
+
+
+def test_every_layer_is_a_view(study):
+    views = figures.units(study, Section("collapse", "permuted_digits")).views
+    assert [view.label for view in views] == ["mean over layers", "layer 1", "layer 2"]
+
+
+@pytest.mark.parametrize("lost", ["tasks", "runs", "spectra"])
+def test_a_missing_table_leaves_the_other_figures(study, lost):
+    study.execute(f"DROP TABLE {lost}")
+    drawn = figures.of_section(study, Section("collapse", "permuted_digits"))
+    assert len(drawn) == 7
+    assert (
+        sum(bool(figure.views) for figure in drawn) == {"tasks": 2, "runs": 7, "spectra": 5}[lost]
+    )
+
+
+def test_a_figure_without_data_says_so_in_words():
+    for figure in figures.of_section(duckdb.connect(), HERE):
+        assert figure.views == ()
+        assert figure.caption.startswith(("No ", "The Hessian was not", "There are no"))
+
+
+def test_any_column_but_those_that_name_a_run_may_be_missing(study):
+    names = data.columns(study, "tasks")[5:]
+    for lost in (names[::3], names[1::3], names[2::3]):
+        for name in lost:
+            study.execute(f'ALTER TABLE tasks DROP COLUMN "{name}"')
+        drawn = figures.of_section(study, Section("collapse", "random_labels"))
+    assert [figure.name for figure in drawn if figure.views] == ["spectrum", "signed-spectrum"]
+
+
+def test_the_baseline_and_the_accent_keep_their_colours_and_no_two_methods_share_one():
+    names = ["bp", "l2_er", "zebra", "aardvark", "snp", "l2"]
+    chosen = palette.inks(names)
+    assert chosen["bp"] == palette.inks(["bp"])["bp"]
+    assert len({chosen[name].light for name in names}) == len(names)
+    assert len({chosen[name].symbol for name in names}) == len(names)
+    assert len(palette.inks([f"method {n}" for n in range(40)])) == 41
+
+
+def test_matplotlib_draws_the_very_numbers_that_the_page_holds(study):
+    section = Section("collapse", "random_labels")
+    colours = palette.inks(data.methods(study))
+    (part, *_) = [p for p in html._parts(study) if p.section == section]
+    page = html._page_data(study, [part])["figures"]
+    with matplotlib.rc_context(static._STYLE):
+        for figure in part.figures:
+            for place, view in enumerate(figure.views):
+                drawn = static.draw(view, "title", colours)
+                plotted = page[part.address(figure)][place]["panels"]
+                shown = [axes for axes in drawn.axes if axes.axison]
+                assert len(shown) == len(plotted) == len(view.panels)
+                for axes, panel in zip(shown, plotted, strict=True):
+                    lines = axes.get_lines()[: len(panel["series"])]
+                    for line, series in zip(lines, panel["series"], strict=True):
+                        np.testing.assert_allclose(line.get_xdata(), series["x"], rtol=1e-5)
+                        np.testing.assert_allclose(line.get_ydata(), series["y"], rtol=1e-5)
+
+
+def test_saved_figures_are_files_named_after_stream_and_figure(tables, insert, tmp_path):
+    row(insert, method="a$b$_{", task=0, online_accuracy=0.5)
+    row(insert, method="a$b$_{", task=1, online_accuracy=0.6)
+    before = dict(matplotlib.rcParams)
+    saved = report.save_figures(tables, tmp_path / "new", formats=("png", "pdf"))
+    assert [path.name for path in saved] == ["stream-accuracy.png", "stream-accuracy.pdf"]
+    assert saved[0].read_bytes().startswith(b"\x89PNG")
+    assert saved[1].read_bytes().startswith(b"%PDF")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_an_unknown_format_is_refused_by_name(tables, tmp_path):
+    with pytest.raises(ValueError, match=r"`formats` has 'gif5'.*png"):
+        report.save_figures(tables, tmp_path, formats=("gif5",))
+
+
+def test_names_that_are_paths_stay_inside_the_folder(tables, insert, tmp_path):
+    insert("tasks", study="s", stream="../../up", method="bp", seed=0, task=0, online_accuracy=0.5)
+    (saved,) = report.save_figures(tables, tmp_path, formats=("png",))
+    assert saved.parent == tmp_path
+    assert saved.name == "up-accuracy.png"
