@@ -1,7 +1,7 @@
 """Intervals and ranks for a handful of seeds: NumPy alone, and the same numbers every time."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -89,9 +89,7 @@ def bootstrap_mean(
     )
 
 
-def paired_difference(
-    a: Mapping[int, float], b: Mapping[int, float], **options: Any
-) -> Interval:
+def paired_difference(a: Mapping[Any, float], b: Mapping[Any, float], **options: Any) -> Interval:
     """The mean of `a - b` over the seeds that both have, with the interval of `bootstrap_mean`.
 
     Two methods that saw the same streams from the same initial weights share most of their

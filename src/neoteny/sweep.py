@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neoteny.config import RunConfig, Study
 from neoteny.errors import UserError
@@ -100,23 +100,22 @@ class _Pool:
         self.order = {id(config): place for place, config in enumerate(runs)}
         self.out, self.data, self.plugins, self.on_task = out, data, plugins, on_task
         self.outcomes: list[Outcome] = []
-        self.busy: dict[connection.Connection, RunConfig | None] = {}
-        self.compiled: dict[connection.Connection, set] = {}
-        self.processes: dict[connection.Connection, object] = {}
+        self.workers: dict[Any, _Worker] = {}  # by the pipe to each
+        self.busy: dict[Any, RunConfig] = {}
 
     def work(self, jobs: int) -> list[Outcome]:
         try:
             for cores in _shares(jobs):
                 self._start(cores)
-            while any(self.busy.values()):
-                for line in connection.wait([line for line, job in self.busy.items() if job]):
+            while self.busy:
+                for line in connection.wait(list(self.busy)):
                     self._hear(line)
         finally:
-            for line, process in self.processes.items():
+            for line, worker in self.workers.items():
                 line.close()
-                process.terminate()
-            for process in self.processes.values():
-                process.join()
+                worker.process.terminate()
+            for worker in self.workers.values():
+                worker.process.join()
         return sorted(self.outcomes, key=lambda outcome: self.order[id(outcome.config)])
 
     def _start(self, cores: set[int] | None) -> None:
@@ -125,42 +124,48 @@ class _Pool:
         process = get_context("spawn").Process(target=_worker, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        self.processes[ours], self.compiled[ours] = process, set()
+        self.workers[ours] = _Worker(process, cores, set())
         self._feed(ours)
 
-    def _feed(self, line: connection.Connection) -> None:
-        self.busy[line] = job = self._next(line)
-        if job is not None:
-            self.compiled[line].add(_program(job))
+    def _feed(self, line: Any) -> None:
+        self.busy.pop(line, None)
+        if self.pending:
+            self.busy[line] = job = self._next(self.workers[line].compiled)
+            self.workers[line].compiled.add(_program(job))
             line.send(job.model_dump_json())
 
-    def _next(self, line: connection.Connection) -> RunConfig | None:
+    def _next(self, compiled: set) -> RunConfig:
         """A run this worker holds the code for, else one that nobody does, else any."""
-        held = set().union(*self.compiled.values())
-        for wanted in (self.compiled[line].__contains__, lambda program: program not in held):
-            for config in self.pending:
+        held = set().union(*(worker.compiled for worker in self.workers.values()))
+        for wanted in (compiled.__contains__, lambda program: program not in held):
+            for place, config in enumerate(self.pending):
                 if wanted(_program(config)):
-                    self.pending.remove(config)
-                    return config
-        return self.pending.pop(0) if self.pending else None
+                    return self.pending.pop(place)
+        return self.pending.pop(0)
 
-    def _hear(self, line: connection.Connection) -> None:
+    def _hear(self, line: Any) -> None:
         config = self.busy[line]
         try:
             kind, content = line.recv()
         except EOFError:
             kind, content = "failed", "its process ended without a word (killed, or out of memory)"
-            self.busy[line] = None
-            self.outcomes.append(Outcome(config, kind, content))
-            if self.pending:
-                self._start(_shares(1)[0])
-            return
         if kind == "task":
             self.on_task(config, content)
             return
         self.on_task(config, config.tasks)
         self.outcomes.append(Outcome(config, kind, content))
-        self._feed(line)
+        if self.workers[line].process.is_alive():
+            self._feed(line)
+        else:
+            del self.busy[line]
+            if self.pending:
+                self._start(self.workers[line].cores)
+
+
+class _Worker(NamedTuple):
+    process: Any
+    cores: set[int] | None
+    compiled: set
 
 
 def _program(config: RunConfig) -> tuple[str, str]:

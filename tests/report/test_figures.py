@@ -180,7 +180,7 @@ def test_matplotlib_draws_the_very_numbers_that_the_page_holds(study):
     (part, *_) = [p for p in html._parts(study) if p.section == section]
     page = html._page_data(study, [part])["figures"]
     with matplotlib.rc_context(static._STYLE):
-        for figure in part.figures:
+        for figure in part.drawn:
             for place, view in enumerate(figure.views):
                 drawn = static.draw(view, "title", colours)
                 plotted = page[part.address(figure)][place]["panels"]

@@ -10,7 +10,7 @@ import pytest
 
 from neoteny import report
 
-NASTY = "<script>alert('x')</script>\"&$title ${data} %{x} </figure>"
+NASTY = "<!--<script>alert('x')</script>\"&$title ${data} %{x} </figure>"
 
 
 def record(insert, method, seed, accuracies, *, status="finished", fresh=None, time=None, **run):
@@ -93,6 +93,13 @@ def test_the_table_of_methods_holds_the_numbers_worked_out_by_hand(tables, inser
     }
 
 
+def test_a_run_that_reached_only_part_of_the_last_tasks_is_not_in_their_mean(tables, insert):
+    record(insert, "bp", 0, [0.5] * 20)
+    record(insert, "bp", 1, [0.9] * 19, status="running")
+    (row,) = report.methods_table(tables, "s")
+    assert (row["last"], row["last_seeds"], row["seeds"]) == (0.5, 1, 2)
+
+
 def test_one_shared_seed_gives_a_difference_and_no_interval(tables, insert):
     record(insert, "bp", 0, [0.5])
     record(insert, "l2", 0, [0.75])
@@ -156,7 +163,9 @@ def test_whatever_a_name_holds_it_stays_text(tables, insert, tmp_path):
         diverged_step=3,
     )  # fmt: skip
     card = {"claim": NASTY, "outcome": NASTY, "evidence": NASTY, "stream": NASTY}
-    page = Page(written(tables, tmp_path, title=NASTY, verdict=[card], reproduce=NASTY))
+    text = written(tables, tmp_path, title=NASTY, verdict=[card], reproduce=NASTY)
+    assert not re.search("[<>&]", re.search('id="data">(.*?)</script>', text)[1])
+    page = Page(text)
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert scripts == [{"type": "application/json", "id": "data"}, {}, {}]
     assert not [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]

@@ -73,7 +73,7 @@ class _Part(NamedTuple):
     section: Section
     heading: str
     anchor: str
-    figures: list[figures.Figure]
+    drawn: list[figures.Figure]
 
     def address(self, figure: figures.Figure) -> str:
         """A slug has no double hyphen, so that no two figures share an address."""
@@ -113,7 +113,7 @@ def _page_data(connection: duckdb.DuckDBPyConnection, parts: list[_Part]) -> dic
             for name, ink in inks(data.methods(connection)).items()
         },
         "figures": {
-            part.address(figure): _plain(figure.views) for part in parts for figure in part.figures
+            part.address(figure): _plain(figure.views) for part in parts for figure in part.drawn
         },
     }
 
@@ -139,7 +139,7 @@ def _contents(parts: list[_Part]) -> str:
     for part in parts:
         inner = "".join(
             f'<li><a href="#{part.address(figure)}">{escape(figure.title)}</a></li>'
-            for figure in part.figures
+            for figure in part.drawn
         )
         link = f'<a href="#{part.anchor}">{escape(part.heading)}</a>'
         entries.append(f"<li>{link}<ul>{inner}</ul></li>")
@@ -199,7 +199,7 @@ def _verdict(verdict: list[dict] | None) -> str:
 
 
 def _section(connection: duckdb.DuckDBPyConnection, part: _Part) -> str:
-    drawn = "".join(_figure(figure, part.address(figure)) for figure in part.figures)
+    drawn = "".join(_figure(figure, part.address(figure)) for figure in part.drawn)
     return (
         f'<section class="stream-section"><h2 id="{part.anchor}">{escape(part.heading)}</h2>'
         f"{_table(connection, part.section)}{_stopped(connection, part.section)}{drawn}"
@@ -281,8 +281,9 @@ def _time(row: dict[str, Any]) -> str:
 
 
 def _number(value: float | None, scale: float, form: str) -> str:
-    finite = value is not None and math.isfinite(value)
-    return format(scale * value, form).replace("-", "−") if finite else _DASH
+    if value is None or not math.isfinite(value):
+        return _DASH
+    return format(scale * value, form).replace("-", "−")
 
 
 def _stopped(connection: duckdb.DuckDBPyConnection, section: Section) -> str:

@@ -3,7 +3,8 @@
   const page = JSON.parse(document.getElementById("data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const hidden = new Set();
-  const shown = new Map(); // figure element -> index of its view, once it has been drawn
+  const shown = new Map(); // figure -> index of its view
+  const drawn = new Set(); // figures that have come near enough to be drawn
   let printing = false;
 
   const theme = () => (dark.matches && !printing ? "dark" : "light");
@@ -95,7 +96,9 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: css.getPropertyValue("--sans"), size: 12, color: read("--soft") },
-      margin: { l: 48, r: 10, t: 10, b: 40 }, dragmode: "zoom", showlegend: false,
+      margin: { l: 48, r: 10, t: 10, b: 40 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: style.faint, activecolor: read("--ink") },
+      dragmode: "zoom", showlegend: false,
       hovermode: points || panel.x.ticks.length ? "closest" : "x unified",
       hoverlabel: { bgcolor: read("--raised"), bordercolor: style.faint, namelength: -1,
         font: { color: read("--ink"), size: 12 } },
@@ -109,13 +112,20 @@
     };
   }
 
-  const options = { displaylogo: false, responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // Named one by one: plotly's own choice includes a button that uploads the chart.
+  const options = { showSendToCloud: false, plotlyServerURL: "",
+    displaylogo: false, responsive: true,
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 
   function paint(figure) {
     const view = page.figures[figure.dataset.figure][shown.get(figure)];
-    figure.querySelectorAll(".plot").forEach((slot, place) =>
-      Plotly.react(slot, traces(view.panels[place]), layout(view.panels[place]), options));
+    figure.querySelectorAll(".plot").forEach((slot, place) => {
+      const panel = view.panels[place];
+      // Plotly has no range for a logarithmic axis on which nothing shows.
+      const empty = panel.series.every((series) => hidden.has(series.key));
+      slot.closest(".panel").hidden = empty;
+      if (!empty) Plotly.react(slot, traces(panel), layout(panel), options);
+    });
     colourSwatches(figure);
   }
 
@@ -138,7 +148,13 @@
     figure.querySelectorAll(".views button").forEach((button, place) =>
       button.setAttribute("aria-pressed", String(place === index)));
     legend(figure, view);
-    paint(figure);
+    if (drawn.has(figure)) paint(figure);
+    else colourSwatches(figure);
+  }
+
+  function draw(figure) {
+    if (!drawn.has(figure)) paint(figure);
+    drawn.add(figure);
   }
 
   function legend(figure, view) {
@@ -170,14 +186,14 @@
   function repaint() {
     colourSwatches(document);
     pressButtons();
-    for (const figure of shown.keys()) paint(figure);
+    for (const figure of drawn) paint(figure);
   }
 
+  // Boxes of all figures first, so that no link misses its target by later growth.
   const figures = [...document.querySelectorAll("[data-figure]")];
+  figures.forEach((figure) => show(figure, 0));
   const watcher = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (isIntersecting && !shown.has(target)) show(target, 0);
-    }
+    for (const { isIntersecting, target } of entries) if (isIntersecting) draw(target);
   }, { rootMargin: "800px" });
   figures.forEach((figure) => watcher.observe(figure));
 
@@ -204,7 +220,7 @@
   dark.addEventListener("change", repaint);
   addEventListener("beforeprint", () => {
     printing = true;
-    figures.filter((figure) => !shown.has(figure)).forEach((figure) => show(figure, 0));
+    figures.forEach(draw);
     repaint();
   });
   addEventListener("afterprint", () => { printing = false; repaint(); });

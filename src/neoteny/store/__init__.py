@@ -1,0 +1,34 @@
+"""A run is a folder: its configuration and provenance, a table of tasks, spectra, a checkpoint.
+
+    ROOT/<stream>/<method>/seed-<n>/
+      run.json                        configuration, provenance, status, seconds
+      tasks.parquet                   a row for each finished task, without timings
+      spectra/task-00007-start.npz    quadratures: nodes, weights, size
+      checkpoint.npz                  what training needs to go on
+      .lock                           held by the process that writes
+
+Every file is replaced whole: written beside its place, flushed to disk, renamed. A commit
+settles spectra, table, checkpoint and run.json in this order, and **the checkpoint
+decides**: a run killed at any instant goes on from its last checkpoint, rows of the table
+beyond it are dropped and learnt again. Rows hold nothing that differs between two
+executions, so a killed and resumed run ends with the table of an uninterrupted one.
+
+Reading takes no lock, and may go on while runs are writing.
+"""
+
+from neoteny.store.files import StoreError, write_text
+from neoteny.store.reading import Result, connect, find_runs, query, status
+from neoteny.store.records import check
+from neoteny.store.run import Run
+
+__all__ = [
+    "Result",
+    "Run",
+    "StoreError",
+    "check",
+    "connect",
+    "find_runs",
+    "query",
+    "status",
+    "write_text",
+]

@@ -1,0 +1,214 @@
+"""The compiled task loop against the same steps written out one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neoteny.interventions import Intervention, at_task_start, every, stateless_penalty
+from neoteny.losses import LOSSES, cross_entropy, squared_error
+from neoteny.networks import mlp
+from neoteny.training import minibatches, trainer
+from neoteny.types import Batch
+
+NETWORK = mlp((4, 5, 3))
+ROWS, SIZE, EPOCHS = 23, 3, 2
+STEPS = ROWS // SIZE * EPOCHS
+
+
+@pytest.fixture(scope="module")
+def data():
+    keys = jax.random.split(jax.random.key(1))
+    labels = jax.random.randint(keys[1], (ROWS,), 0, 3, dtype=jnp.int32)
+    return Batch(jax.random.normal(keys[0], (ROWS, 4)), labels)
+
+
+def _learn(data, optimiser, penalties=(), interventions=(), **options):
+    options = {"batch": SIZE, "epochs": EPOCHS} | options
+    parts = trainer(NETWORK, cross_entropy, optimiser, penalties, interventions, **options)
+    learner = parts.initialise(NETWORK.init(jax.random.key(2)))
+    return jax.jit(parts.learn)(learner, data, jax.random.key(3))
+
+
+def _same(one, other, **tolerance):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_the_scan_takes_the_steps_of_a_plain_loop(data):
+    optimiser = optax.adam(1e-2)
+    learner, trace = _learn(data, optimiser)
+
+    params = NETWORK.init(jax.random.key(2))
+    state, hits = optimiser.init(params), 0
+    order = minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS)
+    assert order.shape == (STEPS, SIZE)
+
+    @jax.jit
+    def step(params, state, x, y):
+        loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(
+            NETWORK.apply(p, x)[0], y
+        ).mean()
+        updates, state = optimiser.update(jax.grad(loss)(params), state, params)
+        correct = (NETWORK.apply(params, x)[0].argmax(1) == y).sum()
+        return optax.apply_updates(params, updates), state, correct
+
+    for chosen in order:
+        params, state, correct = step(params, state, data.inputs[chosen], data.labels[chosen])
+        hits += int(correct)
+    _same(learner.params, params, atol=1e-12)
+    assert np.isclose(trace.online_accuracy, hits / order.size)
+    assert trace.diverged_step == -1
+
+
+def test_an_epoch_visits_every_row_at_most_once_and_epochs_differ():
+    order = np.asarray(minibatches(jax.random.key(0), ROWS, SIZE, EPOCHS))
+    first, second = order[: STEPS // 2].ravel(), order[STEPS // 2 :].ravel()
+    assert len(set(first)) == len(first) == ROWS // SIZE * SIZE
+    assert len(set(second)) == len(second)
+    assert first.tolist() != second.tolist()
+
+
+def _recorder(slots: int):
+    """Writes down, call by call, which rows it was shown (by their first input)."""
+
+    def apply(learner, state, *, key, batch, features):
+        calls, seen = state
+        seen = jax.lax.dynamic_update_slice(seen, batch.inputs[None, :, 0], (calls, jnp.int32(0)))
+        return learner, (calls + 1, seen)
+
+    def sized(rows):
+        init = lambda params: (jnp.zeros((), jnp.int32), jnp.zeros((slots, rows)))
+        return Intervention(init, apply)
+
+    return sized
+
+
+@pytest.mark.parametrize("periods", [(1,), (4,), (2, 4), (2, 3), (STEPS,), (STEPS + 1,)])
+def test_an_intervention_sees_the_rows_of_the_mini_batches_since_its_last_call(data, periods):
+    parts = [every(p, _recorder(STEPS)(p * SIZE)) for p in periods]
+    learner, _ = _learn(data, optax.sgd(0.1), interventions=parts)
+    order = minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS)
+    for period, (calls, seen) in zip(periods, learner.interventions, strict=True):
+        assert int(calls) == STEPS // period
+        for call in range(int(calls)):
+            window = np.asarray(order[call * period : (call + 1) * period]).ravel()
+            np.testing.assert_array_equal(seen[call], data.inputs[window, 0])
+
+
+def test_periodic_interventions_act_between_the_right_steps(data):
+    """Doubling the parameters every 4 steps, against the plain loop that does the same."""
+
+    def double(learner, state, *, key, batch, features):
+        return learner._replace(params=jax.tree.map(lambda p: 2 * p, learner.params)), state
+
+    optimiser = optax.sgd(0.1)
+    learner, _ = _learn(
+        data, optimiser, interventions=[every(4, Intervention(lambda params: (), double))]
+    )
+    params = NETWORK.init(jax.random.key(2))
+    order = minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS)
+
+    @jax.jit
+    def step(params, x, y):
+        loss = lambda p: cross_entropy(NETWORK.apply(p, x)[0], y).mean()
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+
+    for number, chosen in enumerate(order, start=1):
+        params = step(params, data.inputs[chosen], data.labels[chosen])
+        if number % 4 == 0:
+            params = jax.tree.map(lambda p: 2 * p, params)
+    _same(learner.params, params, atol=1e-10)
+
+
+def test_features_given_each_step_are_those_before_the_update(data):
+    first = Intervention(
+        lambda params: jnp.zeros((SIZE, 5)),
+        lambda learner, state, *, key, batch, features: (
+            learner,
+            jnp.where(jnp.any(state != 0), state, features[0]),
+        ),
+    )
+    learner, _ = _learn(data, optax.sgd(10.0), interventions=[first])
+    order = minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS)
+    params = NETWORK.init(jax.random.key(2))
+    expected = NETWORK.apply(params, data.inputs[order[0]])[1][0]
+    np.testing.assert_allclose(learner.interventions[0], expected, atol=1e-12)
+
+
+def test_a_penalty_adds_its_gradient_to_the_tasks(data):
+    half = stateless_penalty(lambda params, features: 0.25 * optax.tree.norm(params, squared=True))
+    penalised, _ = _learn(data, optax.sgd(0.1), penalties=[half])
+    decayed, _ = _learn(data, optax.chain(optax.add_decayed_weights(0.5), optax.sgd(0.1)))
+    _same(penalised.params, decayed.params, atol=1e-12)
+
+
+def test_interventions_at_task_start_act_only_there(data):
+    zero = at_task_start(
+        Intervention(
+            lambda params: (),
+            lambda learner, state, *, key, batch, features: (
+                learner._replace(params=jax.tree.map(jnp.zeros_like, learner.params)),
+                state,
+            ),
+        )
+    )
+    with_it, _ = _learn(data, optax.sgd(0.1), interventions=[zero])
+    without, _ = _learn(data, optax.sgd(0.1))
+    _same(with_it.params, without.params, atol=0)
+    parts = trainer(NETWORK, cross_entropy, optax.sgd(0.1), (), [zero], batch=SIZE)
+    begun = parts.begin(with_it, data, jax.random.key(0))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(begun.params))
+
+
+def test_the_optimisers_state_is_carried_or_reset_as_declared(data):
+    adam = optax.adam(1e-2)
+    for reset_optimiser in (False, True):
+        parts = trainer(
+            NETWORK, cross_entropy, adam, batch=SIZE, reset_optimiser=reset_optimiser
+        )
+        learner, _ = parts.learn(
+            parts.initialise(NETWORK.init(jax.random.key(2))), data, jax.random.key(3)
+        )
+        begun = parts.begin(learner, data, jax.random.key(0))
+        zero = all(not np.any(leaf) for leaf in jax.tree.leaves(begun.opt_state))
+        assert zero == reset_optimiser
+        _same(begun.params, learner.params, atol=0)
+
+
+def test_the_step_at_which_the_loss_stops_being_finite_is_reported(data):
+    poisoned = data._replace(inputs=data.inputs.at[7].set(jnp.nan))
+    order = np.asarray(minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS))
+    first = int(np.flatnonzero((order == 7).any(1))[0])
+    _, trace = _learn(poisoned, optax.sgd(0.1))
+    assert int(trace.diverged_step) == first
+
+
+def test_learning_depends_on_the_key_alone_and_traces_once(data):
+    parts = trainer(NETWORK, cross_entropy, optax.sgd(0.1), batch=SIZE)
+    count = 0
+
+    def counted(*arguments):
+        nonlocal count
+        count += 1
+        return parts.learn(*arguments)
+
+    learn, learner = jax.jit(counted), parts.initialise(NETWORK.init(jax.random.key(2)))
+    one, two = learn(learner, data, jax.random.key(5)), learn(learner, data, jax.random.key(5))
+    other = learn(learner, data, jax.random.key(6))
+    _same(one, two, atol=0)
+    assert count == 1
+    assert not np.allclose(one[0].params[0]["kernel"], other[0].params[0]["kernel"])
+
+
+def test_losses_are_their_formulas(key):
+    outputs, labels = jax.random.normal(key, (6, 3)), jnp.array([0, 1, 2, 0, 1, 2], jnp.int32)
+    probabilities = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
+    rows = np.arange(6)
+    np.testing.assert_allclose(
+        cross_entropy(outputs, labels), -np.log(probabilities[rows, labels]), atol=1e-12
+    )
+    expected = ((np.asarray(outputs) - np.eye(3)[labels]) ** 2).mean(1)
+    np.testing.assert_allclose(squared_error(outputs, labels), expected, atol=1e-12)
+    assert set(LOSSES) == {"cross-entropy", "squared-error"}
