@@ -108,6 +108,44 @@ def test_a_column_widens_from_null_to_int_to_float(tmp_path):
     assert types["x"] == "DOUBLE" and [row[9] for row in rows] == [None, 2.0, 2.5, 3.0]
 
 
+def varied(task):
+    """Rows in which columns come late, stay away, widen, and have values at every edge."""
+    row = {"float": task / 7 if task % 3 else None, "int": 2**62 + task, "never": None}
+    row |= {"text": None if task % 2 else f"{task % 5}é\0", "truth": task % 4 == 0}
+    if task >= 3:
+        row |= {"late": task, "widens": 2**53 if task < 5 else 0.5, "missing": None}
+    if task >= 6:
+        row |= {"late text": "", "late truth": None if task % 2 else True, "late int": None}
+    return row | ({"late int": task} if task >= 9 else {})
+
+
+def written(folder, row, batches):
+    """The table's bytes when rows are committed in `batches`, given by their sizes."""
+    with Run.open(folder, CONFIG) as run:
+        for batch in batches:
+            for _ in range(batch):
+                run.append(row(run.tasks_done))
+            run.commit({}, seconds=0.0, microseconds_per_step=None)
+    return (folder / "tasks.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("batches", [[1] * 12, [0, 5, 0, 7], [3, 9], [11, 1]])
+def test_the_table_does_not_show_which_rows_were_committed_together(tmp_path, batches):
+    once = written(tmp_path / "once", varied, [12])
+    assert written(tmp_path / "batches", varied, batches) == once
+    rows = table(tmp_path / "once")[1]
+    names = [*table(tmp_path / "once")[0]]
+    for task, row in enumerate(rows):
+        found = dict(zip(names, row, strict=True))
+        assert all(found[name] == value for name, value in varied(task).items())
+
+
+def test_nor_does_a_table_of_more_rows_than_duckdb_handles_in_one_go(tmp_path):
+    row = lambda task: {"x": task / 7, "text": str(task // 3), "int": task if task % 5 else None}
+    once = written(tmp_path / "once", row, [4_200])  # 2,048 rows are one vector of DuckDB's
+    assert written(tmp_path / "batches", row, [1, 2_999, 2, 1_198]) == once
+
+
 def test_a_member_of_an_enumeration_is_the_text_or_number_it_stands_for(tmp_path):
     class Colour(enum.StrEnum):
         RED = "red"
@@ -274,6 +312,40 @@ def test_what_a_killed_writer_left_half_written_is_swept_away(tmp_path):
     assert not any(path.exists() for path in left)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux for a handle's path")
+def test_no_loss_of_power_can_keep_a_checkpoint_and_lose_what_it_stands_on(tmp_path, monkeypatch):
+    """Of names that were not flushed, and content that was not, the disk may keep any part."""
+    true_replace, true_fsync, safe, loose = os.replace, os.fsync, set(), set()
+
+    def fsync(handle):
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        safe.add(path)
+        loose.difference_update([name for name in loose if os.path.dirname(name) == path])
+        true_fsync(handle)
+
+    def replace(source, target):
+        assert str(source) in safe, f"{target} may be half written"
+        safe.remove(str(source))
+        decides = target.name == "checkpoint.npz" or (ended and target.name == "run.json")
+        assert not (decides and loose), f"{target} may be there without {loose}"
+        loose.add(str(target))
+        true_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    ended = False
+    with Run.open(tmp_path, CONFIG) as run:
+        for task in range(3):
+            run.save_spectrum(task, "end", nodes=np.ones(2), weights=np.ones(2))
+            run.append({})
+            run.commit({"w": np.ones(2)}, seconds=1.0, microseconds_per_step=None)
+            assert not loose
+        run.save_spectrum(3, "end", nodes=np.ones(2), weights=np.ones(2))
+        ended = True
+        run.finish("finished")
+        assert not loose
+
+
 # ------------------------------------------------------------------ how it ends
 
 
@@ -372,7 +444,11 @@ def test_a_configuration_without_identity_is_refused(tmp_path):
         ({"task": 5}, "`task` is 5, but the next row of .* has 0"),
         ({"x": [1.0]}, "`x` got a value of type list"),
         ({"x": 2**70}, "cannot be stored"),
-        ({"Final_accuracy": 1.0}, "cannot be stored"),
+        ({"Final_accuracy": 1.0}, "`final_accuracy` and `Final_accuracy` differ in nothing but"),
+        ({"x": 1, "X": 2}, "`x` and `X` differ in nothing but case"),
+        ({"x": "\udc80"}, "cannot be stored: the text of column `x`"),
+        ({"\udc80": 1}, "has a name that is no text"),
+        ({"": 1}, "has the empty name"),
     ],
 )
 def test_a_row_that_does_not_belong_is_refused(tmp_path, row, words):
@@ -387,6 +463,17 @@ def test_a_value_of_another_kind_than_its_column_is_refused(tmp_path):
             run.append({"x": "one"})
         with pytest.raises(StoreError, match=r"Column `y` is BOOLEAN so far, .* BIGINT"):
             run.append({"y": 1})
+
+
+def test_a_refused_row_leaves_no_trace(tmp_path):
+    with Run.open(tmp_path, CONFIG) as run:
+        for refused in ({"x": "text", "y": 2**63}, {"z": 1, "Z": 1}, {"z": True, "w": []}):
+            with pytest.raises(StoreError):
+                run.append(refused)
+        run.append({"x": -(2**63)})
+        run.commit({}, seconds=0.0, microseconds_per_step=None)
+    types, rows = table(tmp_path)
+    assert [*types][9:] == ["x"] and rows[0][9:] == (-(2**63),) and len(rows) == 1
 
 
 def test_arrays_that_would_lose_their_meaning_are_refused(tmp_path):

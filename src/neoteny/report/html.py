@@ -46,9 +46,9 @@ def write(
     from plotly.offline import get_plotlyjs
 
     parts = _parts(connection)
-    page = Template(_template("report.html")).substitute(
+    page = Template(_template("page.html")).substitute(
         title=escape(title),
-        style=_template("report.css"),
+        style=_template("page.css"),
         contents=_contents(parts),
         summary=_summary(connection),
         methods=_method_buttons(connection),
@@ -59,7 +59,7 @@ def write(
         provenance=_provenance(connection),
         data=_script_json(_page_data(connection, parts)),
         plotly=get_plotlyjs(),
-        code=_template("report.js"),
+        code=_template("page.js"),
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

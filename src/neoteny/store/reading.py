@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +61,7 @@ def connect(folder: Path | str, *, spectra: bool = True):
     for path, record in records:
         row = _run_row(path, record, folder)
         database.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(row))})", row)
-    _load_tasks(database, [path / "tasks.parquet" for path, _ in records])
+    _load_tasks(database, records)
     database.execute(create("spectra", SPECTRA))
     for path, record in records if spectra else []:
         _load_spectra(database, path, record["config"])
@@ -168,24 +170,31 @@ def _run_row(path: Path, record: dict, folder: Path) -> list:
     ]
 
 
-def _load_tasks(database, paths: list[Path]) -> None:
+def _load_tasks(database, records: list[tuple[Path, dict]]) -> None:
     import duckdb
 
-    paths = [path for path in paths if path.exists()]
-    if not paths:
+    written = [(path, record) for path, record in records if (path / "tasks.parquet").exists()]
+    if not written:
         database.execute(create("tasks", TASKS))
         return
-    for attempts_left in (2, 1, 0):  # a writer may replace a file between two looks at it
-        try:
+    try:
+        with TemporaryDirectory(prefix="neoteny-") as place:
+            paths = [
+                _still(path / "tasks.parquet", record, Path(place, f"{number}.parquet"))
+                for number, (path, record) in enumerate(written)
+            ]
             database.execute(f"CREATE TABLE tasks AS SELECT * FROM {parquet(paths)}")
-            return
-        except duckdb.Error as error:
-            if not attempts_left:
-                culprit = _first_unreadable(database, paths)
-                reason = first_line(error)
-                together = f"The tables of these runs cannot be read together: {reason}"
-                message = damaged(culprit, reason) if culprit else together
-                raise StoreError(message) from error
+    except (duckdb.Error, OSError) as error:
+        culprit = _first_unreadable(database, [path / "tasks.parquet" for path, _ in written])
+        reason = first_line(error)
+        together = f"The tables of these runs cannot be read together: {reason}"
+        raise StoreError(damaged(culprit, reason) if culprit else together) from error
+
+
+def _still(path: Path, record: dict, copy: Path) -> Path:
+    """The table, or a copy if it may be replaced while DuckDB, which opens it twice, reads it."""
+    final = record["status"] in ("finished", "diverged")
+    return path if final else Path(shutil.copyfile(path, copy))
 
 
 def _first_unreadable(database, paths: list[Path]) -> Path | None:

@@ -110,10 +110,11 @@ class Table:
         target = str(path).replace("'", "''")
         try:
             self._db.register("gathered", arrays)
+            # By way of a table, of which DuckDB knows the columns that have no NULL.
             self._db.execute(
-                f"COPY (SELECT {', '.join(shown)} FROM gathered) TO '{target}' "
-                "(FORMAT parquet, USE_TMP_FILE false)"
+                f"CREATE OR REPLACE TABLE tasks AS SELECT {', '.join(shown)} FROM gathered"
             )
+            self._db.execute(f"COPY tasks TO '{target}' (FORMAT parquet, USE_TMP_FILE false)")
         except self._error as error:
             raise OSError(first_line(error)) from error
         finally:

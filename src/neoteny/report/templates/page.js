@@ -74,6 +74,7 @@
         ? { dtick: "D2", tickformat: ",.6~g" }
         : { nticks: 6, exponentformat: "power", tickfont: { size: 10 } });
     }
+    if (description.label === "task" && Math.max(...values) < 10) made.dtick = 1;
     if (description.bounds) {
       made.range = description.bounds.map((end) => (description.log ? Math.log10(end) : end));
     }
