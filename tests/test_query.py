@@ -70,34 +70,35 @@ def test_runs_tell_progress_place_and_configuration(tmp_path):
 def test_spectra_have_a_row_for_each_node_of_each_probe(tmp_path):
     folder = make_run(tmp_path, rows=[{}, {}])
     with Run.open(tmp_path / "other", json.loads((folder / "run.json").read_text())["config"]) as r:
-        r.save_spectrum(100_000, "end-ntk", nodes=np.ones(1), weights=np.ones(1))
-        r.save_spectrum(0, "no-quadrature", values=np.ones(1))
+        r.save_spectrum(100_000, "end", "ntk", nodes=np.ones(1), weights=np.ones(1))
+        r.save_spectrum(0, "none", values=np.ones(1))
     answer = store.query(
-        tmp_path, "SELECT task, phase, probe, node, weight, size FROM Spectra WHERE method = 'bp'"
+        tmp_path,
+        "SELECT task, phase, matrix, probe, node, weight, size FROM Spectra WHERE method = 'bp'",
     )
     whole = [
-        (task, "start", probe, float(1 + step + 2 * probe + task), 0.5, 7)
+        (task, "start", "hessian", probe, float(1 + step + 2 * probe + task), 0.5, 7)
         for task in (0, 1)
         for probe in (0, 1)
         for step in (0, 1)
     ]
-    assert answer.rows == [*whole, (100_000, "end-ntk", 0, 1.0, 1.0, None)]
+    assert answer.rows == [*whole, (100_000, "end", "ntk", 0, 1.0, 1.0, None)]
 
 
 def test_spectra_are_only_read_when_asked_for(tmp_path):
     folder = make_run(tmp_path)
-    (folder / "spectra" / "task-00000-start.npz").write_bytes(b"damaged")
+    (folder / "spectra" / "task-00000-start-hessian.npz").write_bytes(b"damaged")
     assert store.query(tmp_path, "SELECT count(*) FROM tasks").rows == [(1,)]
     database = store.connect(tmp_path, spectra=False)
     assert database.execute("SELECT count(*) FROM spectra").fetchall() == [(0,)]
     database.close()
-    with pytest.raises(StoreError, match=r"task-00000-start.npz` is damaged"):
+    with pytest.raises(StoreError, match=r"task-00000-start-hessian.npz` is damaged"):
         store.query(tmp_path, "SELECT count(*) FROM spectra")
 
 
 def test_spectra_whose_shapes_differ_are_damaged(tmp_path):
     folder = make_run(tmp_path, ending=None)
-    path = folder / "spectra" / "task-00000-start.npz"
+    path = folder / "spectra" / "task-00000-start-hessian.npz"
     np.savez(path, nodes=np.ones((2, 3)), weights=np.ones(3))
     with pytest.raises(StoreError, match="differ in shape"):
         store.connect(tmp_path)

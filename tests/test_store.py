@@ -133,6 +133,9 @@ def written(folder, row, batches):
 def test_the_table_does_not_show_which_rows_were_committed_together(tmp_path, batches):
     once = written(tmp_path / "once", varied, [12])
     assert written(tmp_path / "batches", varied, batches) == once
+    for rows in batches:  # nor which process committed them
+        resumed = written(tmp_path / "resumed", varied, [rows])
+    assert resumed == once
     rows = table(tmp_path / "once")[1]
     names = [*table(tmp_path / "once")[0]]
     for task, row in enumerate(rows):
@@ -141,7 +144,10 @@ def test_the_table_does_not_show_which_rows_were_committed_together(tmp_path, ba
 
 
 def test_nor_does_a_table_of_more_rows_than_duckdb_handles_in_one_go(tmp_path):
-    row = lambda task: {"x": task / 7, "text": str(task // 3), "int": task if task % 5 else None}
+    def row(task):
+        late = "x" if task == 4_199 else None
+        return {"x": task / 7, "s": str(task // 3), "int": task if task % 5 else None, "late": late}
+
     once = written(tmp_path / "once", row, [4_200])  # 2,048 rows are one vector of DuckDB's
     assert written(tmp_path / "batches", row, [1, 2_999, 2, 1_198]) == once
 
@@ -305,7 +311,10 @@ def test_a_table_with_fewer_rows_than_the_checkpoint_is_an_error(tmp_path):
 
 def test_what_a_killed_writer_left_half_written_is_swept_away(tmp_path):
     learn(tmp_path, tasks=1)
-    left = [tmp_path / ".tasks.parquet.tmp", tmp_path / "spectra" / ".task-00001-start.npz.tmp"]
+    left = [
+        tmp_path / ".tasks.parquet.tmp",
+        tmp_path / "spectra" / ".task-00001-start-hessian.npz.tmp",
+    ]
     for path in left:
         path.write_bytes(b"half")
     Run.open(tmp_path, CONFIG).close()

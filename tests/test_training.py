@@ -165,9 +165,7 @@ def test_interventions_at_task_start_act_only_there(data):
 def test_the_optimisers_state_is_carried_or_reset_as_declared(data):
     adam = optax.adam(1e-2)
     for reset_optimiser in (False, True):
-        parts = trainer(
-            NETWORK, cross_entropy, adam, batch=SIZE, reset_optimiser=reset_optimiser
-        )
+        parts = trainer(NETWORK, cross_entropy, adam, batch=SIZE, reset_optimiser=reset_optimiser)
         learner, _ = parts.learn(
             parts.initialise(NETWORK.init(jax.random.key(2))), data, jax.random.key(3)
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neoteny import store, studies, sweep
 from neoteny.config import RunConfig, Study, changed, validated
-from neoteny.errors import UserError
+from neoteny.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from neoteny.methods import Method
@@ -84,7 +84,11 @@ def plan(
         fields["methods"] = tuple(dict.fromkeys(names))
     if seeds is not None:
         fields["seeds"] = seeds
-    return validated(Study, fields)
+    study = validated(Study, fields)
+    for setting in study.streams.values():
+        if strangers := setting.hyperparameters.keys() - METHODS.keys():
+            raise unknown("method with hyperparameters", min(strangers), METHODS)
+    return study
 
 
 def run(
@@ -144,12 +148,16 @@ def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> 
     """Find at the door what would make a run fail, and say it before any is started."""
     from neoteny import loop, streams
 
-    for name in {config.setting.stream.dataset for config in runs}:
+    for name in sorted({config.setting.stream.dataset for config in runs}):
         streams.load(name, folder=data, progress=download)
     for config in runs:
-        if config.seed == 0:
-            loop.prepare(config, data)
-        store.check(sweep.folder_of(folder, config), config.model_dump(mode="json"))
+        try:
+            loop.check(config, sweep.folder_of(folder, config), data=data)
+        except UserError:
+            raise
+        except Exception as error:  # of a method, stream or probe that somebody is still writing
+            place = f"`{config.method}` on `{config.stream}` cannot be built"
+            raise UserError(f"{place}: {sweep.in_one_line(error)}.") from error
 
 
 def _remember(study: Study, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints. What it calls is imported only when called."""
 
-import json
 import os
 import sys
 from enum import StrEnum
@@ -86,20 +85,24 @@ def run(
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
-    with Progress() as progress:
-        results = api.run(
-            study,
-            out=out,
-            methods=names,
-            seeds=seeds,
-            jobs=jobs or _cores(),
-            data=data,
-            plugins=plugin or [],
-            changes=_assignments(changes or []),
-            on_task=progress.task_done,
-            on_start=progress.start,
-            download=progress.downloading,
-        )
+    try:
+        with Progress() as progress:
+            results = api.run(
+                study,
+                out=out,
+                methods=names,
+                seeds=seeds,
+                jobs=jobs or _cores(),
+                data=data,
+                plugins=plugin or [],
+                changes=_assignments(changes or []),
+                on_task=progress.task_done,
+                on_start=progress.start,
+                download=progress.downloading,
+            )
+    except KeyboardInterrupt:
+        sentence = "Stopped. The same command continues where this one stood."
+        raise typer.Exit(_complain(sentence, 130)) from None
     _conclude(results, output)
 
 
@@ -143,8 +146,9 @@ def query(
     from neoteny import store
 
     result = store.query(folder, sql)
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    _print_table(rows, output, columns=result.columns)
+    names = _distinct(result.columns)
+    rows = [dict(zip(names, row, strict=True)) for row in result.rows]
+    _print_table(rows, output, columns=names)
 
 
 @app.command()
@@ -182,8 +186,6 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(_complain("Stopped. The same command continues where this one stood.", 130))
 
 
 def _complain(sentence: str, code: int) -> int:
@@ -193,6 +195,8 @@ def _complain(sentence: str, code: int) -> int:
 
 def _conclude(results: Any, output: Format) -> None:
     """Print what the runs say and exit with 1 if one of them failed."""
+    from neoteny import tables
+
     failed = [outcome for outcome in results.outcomes if outcome.status == "failed"]
     for outcome in failed:
         config = outcome.config
@@ -201,14 +205,21 @@ def _conclude(results: Any, output: Format) -> None:
         verdict = [verdict._asdict() for verdict in results.verdict()]
         table, path = results.table(), results.report()
         if output is Format.json:
-            document = {"methods": table, "verdict": verdict, "report": str(path)}
-            typer.echo(json.dumps(document, indent=2))
+            tables.write_json({"methods": table, "verdict": verdict, "report": str(path)})
         else:
             _print_table(table, output, title="Methods")
             _print_table(verdict, output, title="Verdict")
             typer.echo(f"Report: {path}")
     if failed:
         raise typer.Exit(1)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names made different: a join may answer with two called `seed`."""
+    return [
+        f"{name}_{names[:place].count(name) + 1}" if name in names[:place] else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _assignments(changes: list[str]) -> dict[str, str]:

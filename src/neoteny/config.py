@@ -1,16 +1,28 @@
 """What a run is made of, as validated data: frozen, without defaults hidden elsewhere."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from neoteny.errors import UserError, unknown
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Cadence = Annotated[int, Field(ge=0)]
-Scalar = bool | int | float | str
+# Strict: neither `true` nor "5" is a number of tasks.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Cadence = Annotated[int, Field(ge=0, strict=True)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder, and never of one above
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("input should be a number, a text, true or false")
+    return value
+
+
+Scalar = Annotated[Any, PlainValidator(_scalar)]
 
 
 class _Data(BaseModel):
@@ -46,9 +58,7 @@ class TrainingConfig(_Data):
     momentum: Fraction = Field(default=0.9, description="of `momentum`")
     beta1: Fraction = Field(default=0.9, description="of `adam` and `adamw`")
     beta2: Fraction = Field(default=0.999, description="of `adam` and `adamw`")
-    decoupled_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0, description="of `adamw`"
-    )
+    decoupled_decay: NotNegative = Field(default=0.0, description="of `adamw`")
     batch: Count = Field(
         default=1, description="rows in a mini-batch; 1 and one epoch is online learning"
     )
@@ -66,17 +76,20 @@ class ProbesConfig(_Data):
     )
     every: Cadence = 1
     rows: Count = Field(default=500, description="of the task's training rows, looked at by probes")
+    evaluation_rows: Count = Field(
+        default=10_000, description="of each task, on which final and held-out accuracy are taken"
+    )
     fresh_every: Cadence = Field(default=10, description="a fresh network learns the same task")
     spectrum_every: Cadence = Field(
         default=10, description="Hessian spectrum at a task's start and end"
     )
-    spectrum_rows: Count = 200
+    spectrum_rows: Count = 100
     spectrum_steps: Count = Field(default=64, description="Lanczos steps")
     spectrum_probes: Count = Field(
         default=4, description="random start vectors; the error bar's sample"
     )
     epsilon: Positive = Field(
-        default=1e-3, description="eigenvalues above this count towards the rank"
+        default=1e-2, description="eigenvalues above this count towards the rank"
     )
 
 
@@ -98,7 +111,7 @@ class RunConfig(_Data):
     study: str
     stream: str
     method: str
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)]
     tasks: Count
     hyperparameters: dict[str, Scalar]
     setting: Setting
@@ -107,11 +120,11 @@ class RunConfig(_Data):
 class Study(_Data):
     """Runs arranged so that a claim can be judged: every method and seed on every stream."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Name
     title: str = ""
-    methods: tuple[str, ...] = ("bp", "l2", "l2_er")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("bp", "l2", "l2_er")
     seeds: Count = 3
-    streams: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Setting]
+    streams: Annotated[dict[Name, Setting], Field(min_length=1)]
 
 
 def validated(model: type[_Data], data: dict[str, Any]) -> Any:
@@ -122,7 +135,7 @@ def validated(model: type[_Data], data: dict[str, Any]) -> Any:
         raise UserError(_explain(model, error)) from None
 
 
-def changed(study: Study, changes: dict[str, str]) -> Study:
+def changed(study: Study, changes: Mapping[str, Any]) -> Study:
     """A study with fields replaced, as `--set streams.mnist.training.batch=16` asks.
 
     A path that is no field of the study but one of a setting, as `tasks` or `probes.every`,
@@ -138,14 +151,15 @@ def changed(study: Study, changes: dict[str, str]) -> Study:
             for setting in data["streams"].values():
                 _put(setting, steps, _value(text), path)
         else:
-            raise unknown("field", path, {*Study.model_fields, *Setting.model_fields})
+            raise unknown("field", steps[0], {*Study.model_fields, *Setting.model_fields})
     return validated(Study, data)
 
 
 def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
-    for step in steps[:-1]:
+    for depth, step in enumerate(steps[:-1]):
         if step not in data and "hyperparameters" not in steps:
-            raise unknown("field", path, data)
+            prefix = "".join(f"{above}." for above in steps[:depth])
+            raise unknown("field", prefix + step, [prefix + name for name in data])
         data = data.setdefault(step, {})
         if not isinstance(data, dict):
             raise UserError(f"`{path}` goes through `{step}`, which holds a value and no fields.")
@@ -170,7 +184,8 @@ def _explain(model: type[_Data], error: ValidationError) -> str:
         return str(unknown("field", path, _fields(model, first["loc"][:-1])))
     if first["type"] == "missing":
         return f"`{path}` is missing, and has no default."
-    return f"`{path}` is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"`{path}` is {first['input']!r}: {reason[0].lower()}{reason[1:]}."
 
 
 def _fields(model: Any, path: tuple) -> list[str]:

@@ -10,7 +10,7 @@ class UserError(ValueError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not among `known`: suggests the nearest, lists the rest."""
-    options = sorted(known)
-    near = get_close_matches(name, options, n=1)
+    options = list(known)
+    near = get_close_matches(name.lower(), options, n=1, cutoff=0.5)
     hint = f" Did you mean `{near[0]}`?" if near else ""
-    return UserError(f"There is no {kind} `{name}`.{hint} Known: {', '.join(options)}.")
+    return UserError(f"There is no {kind} `{name}`.{hint} There are: {', '.join(options)}.")

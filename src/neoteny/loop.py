@@ -3,7 +3,8 @@
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +15,12 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from neoteny import curvature, methods, networks, probes, streams
+from neoteny import measuring, methods, networks, probes, store, streams
 from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError, unknown
-from neoteny.interventions import elementwise_adam
+from neoteny.interventions import Intervention, Penalty, elementwise_adam
 from neoteny.losses import LOSSES, task_loss
 from neoteny.methods import Method
-from neoteny.store import Run
 from neoteny.training import Trainer, trainer
 from neoteny.types import Batch, Learner, Network, Snapshot, Stream, Task
 
@@ -30,6 +30,8 @@ STREAM, INITIAL, TRAINING, PROBING, FRESH = range(5)
 COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
 
+DIVERGED = "diverged_step"  # in a checkpoint: -1, or where the last task's loss was not finite
+
 
 class Machine(NamedTuple):
     """The compiled functions of one configuration; seeds share them."""
@@ -38,7 +40,7 @@ class Machine(NamedTuple):
     trainer: Trainer
     evaluate: Callable
     probe: Callable
-    lanczos: Callable
+    matrices: dict[str, measuring.Coefficients]
     steps: int
     num_classes: int
 
@@ -67,10 +69,26 @@ def run(
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
     stream, machine = prepare(config, data)
-    with Run.open(folder, config.model_dump(mode="json"), provenance()) as store:
-        if not store.finished:
-            _continue(config, stream, machine, store, on_task or (lambda done: None))
-        return store.status
+    with store.Run.open(folder, config.model_dump(mode="json"), provenance()) as journal:
+        try:
+            if not journal.finished:
+                _continue(config, stream, machine, journal, on_task or (lambda done: None))
+        except Exception as error:
+            with suppress(UserError):  # a folder that cannot be written cannot say so either
+                journal.finish("failed", f"{type(error).__name__}: {error}")
+            raise
+        return journal.status
+
+
+def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) -> None:
+    """Refuse what `run` would refuse, its checkpoint included; compute and change nothing."""
+    _, machine = prepare(config, data)
+    store.check(folder, config.model_dump(mode="json"))
+    path = folder / "checkpoint.npz"
+    if path.exists() and store.status(folder)[0]["status"] not in ("finished", "diverged"):
+        birth = lambda key: machine.trainer.initialise(machine.network.init(key))
+        _, arrays = store.read_checkpoint(path)
+        _refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
 
 
 def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, Machine]:
@@ -113,36 +131,42 @@ def provenance() -> dict[str, Any]:
 
 
 def _continue(
-    config: RunConfig, stream: Stream, machine: Machine, store: Run, on_task: Callable[[int], None]
+    config: RunConfig,
+    stream: Stream,
+    machine: Machine,
+    journal: store.Run,
+    on_task: Callable[[int], None],
 ) -> None:
     root = jax.random.key(config.seed)
     draw = lambda branch, index: jax.random.fold_in(jax.random.fold_in(root, branch), index)
     initial = machine.network.init(draw(INITIAL, 0))
     learner = machine.trainer.initialise(initial)
-    done, seconds, durations = 0, store.seconds, []
-    if saved := store.checkpoint():
-        done, arrays = saved
+    index, diverged, seconds, durations = 0, None, journal.seconds, []
+    if saved := journal.checkpoint():
+        index, arrays = saved
+        diverged = None if (step := int(arrays.pop(DIVERGED))) < 0 else step
         learner = _restored(learner, arrays)
     committed = time.monotonic()
-    for index in range(done, config.tasks):
+    while index < config.tasks and diverged is None:
         task = stream(jax.random.fold_in(root, STREAM), index)
         learner, row, spectra, spent = _live_through(config, machine, learner, task, index, draw)
-        for phase, arrays in spectra.items():
-            store.save_spectrum(index, phase, **arrays)
-        store.append(row)
+        for phase, found in spectra.items():
+            for matrix, arrays in found.items():
+                journal.save_spectrum(index, phase, matrix, **arrays)
+        journal.append(row)
+        index, diverged = index + 1, row["diverged_step"]
         seconds, durations = seconds + spent, [*durations, spent]
-        diverged = row["diverged_step"] is not None
-        last = diverged or index + 1 == config.tasks
+        last = diverged is not None or index == config.tasks
         if last or time.monotonic() - committed > COMMIT_SECONDS:
             pace = float(np.median(durations[1:])) / machine.steps * 1e6 if durations[1:] else None
-            store.commit(_flat(learner), seconds=seconds, microseconds_per_step=pace)
+            arrays = _flat(learner) | {DIVERGED: np.int64(-1 if diverged is None else diverged)}
+            journal.commit(arrays, seconds=seconds, microseconds_per_step=pace)
             committed = time.monotonic()
-        on_task(index + 1)
-        if diverged:
-            return store.finish(
-                "diverged", f"loss not finite in task {index}, step {row['diverged_step']}"
-            )
-    store.finish("finished")
+        on_task(index)
+    if diverged is None:
+        journal.finish("finished")
+    else:
+        journal.finish("diverged", f"loss not finite in task {index - 1}, step {diverged}")
 
 
 def _live_through(
@@ -155,8 +179,11 @@ def _live_through(
     if index > 0:
         learner = machine.trainer.begin(learner, task.train, jax.random.fold_in(key, 2))
     start, spectra = learner.params, {}
+    measure = lambda params: measuring.spectra(
+        machine.matrices, params, task.train, draw(PROBING, 2 * index), plan.spectrum_rows
+    )
     if due(plan.spectrum_every):
-        spectra["start"] = _spectrum(machine, start, task.train, draw(PROBING, 2 * index), plan)
+        spectra["start"] = measure(start)
     began = time.perf_counter()
     learner, trace = jax.block_until_ready(machine.trainer.learn(learner, task.train, key))
     spent = time.perf_counter() - began
@@ -189,11 +216,10 @@ def _live_through(
             machine, learner.params, start, task.train, draw(PROBING, 2 * index + 1), plan
         )
     if due(plan.spectrum_every):
-        spectra["end"] = _spectrum(
-            machine, learner.params, task.train, draw(PROBING, 2 * index), plan
-        )
-    for phase, arrays in spectra.items():
-        row |= _spectrum_columns(phase, arrays, config.setting, machine.steps)
+        spectra["end"] = measure(learner.params)
+    for phase, found in spectra.items():
+        for matrix, arrays in found.items():
+            row |= measuring.columns(matrix, phase, arrays, config.setting, machine.steps)
     return learner, row, spectra, spent
 
 
@@ -221,42 +247,6 @@ def _probe(machine: Machine, params, start, train: Batch, key, plan: ProbesConfi
     return columns
 
 
-def _spectrum(machine: Machine, params, train: Batch, key, plan: ProbesConfig) -> dict[str, Any]:
-    rows = jax.tree.map(lambda array: array[: plan.spectrum_rows], train)
-    spectrum = curvature.quadrature(*machine.lanczos(params, rows, key))
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return {"nodes": spectrum.nodes, "weights": spectrum.weights, "size": size}
-
-
-def _spectrum_columns(phase: str, arrays: dict, setting: Setting, steps: int) -> dict[str, float]:
-    """The numbers of a spectrum that stand in the table beside accuracy."""
-    spectrum = curvature.Spectrum(arrays["nodes"], arrays["weights"])
-    size = arrays["size"]
-    budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
-    rank = curvature.epsilon_rank(spectrum, size, setting.probes.epsilon)
-    budget_rank = curvature.epsilon_rank(spectrum, size, budget)
-    effective = curvature.effective_rank(spectrum, size)
-    trace = curvature.trace(spectrum, size)
-    low, high = curvature.extreme_eigenvalues(spectrum)[:2]
-    columns = {
-        "hessian_rank": rank.value,
-        "hessian_rank_se": rank.standard_error,
-        "hessian_budget_rank": budget_rank.value,
-        "hessian_effective_rank": effective.value,
-        "hessian_effective_rank_se": effective.standard_error,
-        "hessian_max": high,
-        "hessian_min": low,
-        "hessian_trace": trace.value,
-        "hessian_trace_se": trace.standard_error,
-    }
-    return {f"{_phased(name, phase)}": float(value) for name, value in columns.items()}
-
-
-def _phased(name: str, phase: str) -> str:
-    """`hessian_rank_se` at the start is `hessian_rank_start_se`."""
-    return f"{name.removesuffix('_se')}_{phase}" + ("_se" if name.endswith("_se") else "")
-
-
 @lru_cache(maxsize=8)
 def _dataset(name: str, rows: int | None, folder: str | None):
     dataset = streams.load(name, folder=folder)
@@ -267,7 +257,7 @@ def _dataset(name: str, rows: int | None, folder: str | None):
 def _machine(
     setting_json: str,
     method_name: str,
-    recipe: Callable[..., Method],
+    recipe: Callable[..., Method] | None,
     hyperparameters: tuple[tuple[str, Any], ...],
     num_inputs: int,
     num_classes: int,
@@ -281,12 +271,15 @@ def _machine(
     optimiser = _optimiser(setting.training, method)
     rowwise = LOSSES[setting.training.loss]
     training = setting.training
+    penalties = method.penalties(network)
+    interventions = method.interventions(network, optimiser)
+    _rehearse(network, optimiser, penalties, interventions, num_inputs, training.batch)
     parts = trainer(
         network,
         rowwise,
         optimiser,
-        method.penalties(network),
-        method.interventions(network, optimiser),
+        penalties,
+        interventions,
         batch=training.batch,
         epochs=training.epochs,
         reset_optimiser=training.optimiser_state == "reset",
@@ -294,12 +287,37 @@ def _machine(
     return Machine(
         network=network,
         trainer=Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn)),
-        evaluate=_evaluator(network, rowwise),
+        evaluate=_evaluator(network, rowwise, setting.probes.evaluation_rows),
         probe=_prober(network, rowwise, setting.probes),
-        lanczos=_lanczos(network, rowwise, setting.probes),
+        matrices=measuring.tridiagonalisers(network, rowwise, setting.probes),
         steps=rows // training.batch * training.epochs,
         num_classes=num_classes,
     )
+
+
+def _rehearse(
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    penalties: Sequence[Penalty],
+    interventions: Sequence[Intervention],
+    num_inputs: int,
+    batch: int,
+) -> None:
+    """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
+
+    def trace(key):
+        learner = Learner(params := network.init(key), optimiser.init(params))
+        for part in penalties:
+            inputs = jax.numpy.zeros((batch, num_inputs))
+            part.apply(params, network.apply(params, inputs)[1], part.init(params))
+        for part in interventions:
+            size = batch * max(1, part.period)
+            labels = jax.numpy.zeros(size, jax.numpy.int32)
+            rows = Batch(jax.numpy.zeros((size, num_inputs)), labels)
+            features = network.apply(params, rows.inputs)[1]
+            part.apply(learner, part.init(params), key=key, batch=rows, features=features)
+
+    jax.eval_shape(trace, jax.random.key(0))
 
 
 def _network(config: NetworkConfig, method: Method, inputs: int, classes: int) -> Network:
@@ -334,21 +352,22 @@ def _decoupled(strength: float) -> optax.GradientTransformation:
     return optax.add_decayed_weights(-strength)
 
 
-def _evaluator(network: Network, rowwise: Callable, rows_at_once: int = 4096) -> Callable:
-    """Accuracy and mean loss on any number of rows, in slices that fit in memory."""
+def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
+    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer."""
 
     @jax.jit
-    def totals(params, batch: Batch):
+    def sums(params, batch: Batch):
         outputs = network.apply(params, batch.inputs)[0]
         hits = (outputs.argmax(1) == batch.labels).sum()
         return hits, rowwise(outputs, batch.labels).sum()
 
     def evaluate(params, batch: Batch) -> tuple[float, float]:
-        count = len(batch.labels)
-        slices = [slice(at, at + rows_at_once) for at in range(0, count, rows_at_once)]
-        parts = [totals(params, jax.tree.map(lambda array: array[s], batch)) for s in slices]  # noqa: B023
-        hits, losses = np.sum(np.asarray(jax.device_get(parts), dtype=float), axis=0) / count
-        return float(hits), float(losses)
+        count, totals = min(rows, len(batch.labels)), np.zeros(2)
+        for start in range(0, count, 4096):  # in slices that fit in memory
+            part = slice(start, min(start + 4096, count))
+            totals += jax.device_get(sums(params, Batch(batch.inputs[part], batch.labels[part])))
+        accuracy, loss = totals / count
+        return float(accuracy), float(loss)
 
     return evaluate
 
@@ -367,21 +386,6 @@ def _prober(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable
     return measure
 
 
-def _lanczos(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
-    @jax.jit
-    def coefficients(params, batch: Batch, key):
-        size = sum(leaf.size for leaf in jax.tree.leaves(params))
-        return curvature.lanczos_coefficients(
-            task_loss(network, rowwise, batch),
-            params,
-            key,
-            num_steps=min(plan.spectrum_steps, size),
-            num_probes=plan.spectrum_probes,
-        )
-
-    return coefficients
-
-
 def _flat(learner: PyTree) -> dict[str, np.ndarray]:
     """A learner as named arrays: what a checkpoint file holds."""
     leaves = jax.tree_util.tree_leaves_with_path(learner)
@@ -390,16 +394,21 @@ def _flat(learner: PyTree) -> dict[str, np.ndarray]:
 
 def _restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
     """A learner of the same structure as `learner` with the values of a checkpoint."""
-    wanted = {name: array.shape for name, array in _flat(learner).items()}
-    found = {name: array.shape for name, array in arrays.items()}
+    _refuse_misfit(learner, arrays)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(learner)
+    values = [
+        jax.numpy.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) for path, leaf in leaves
+    ]
+    return jax.tree.unflatten(structure, values)
+
+
+def _refuse_misfit(learner: PyTree, arrays: dict[str, np.ndarray]) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(learner)
+    wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    found = {name: array.shape for name, array in arrays.items() if name != DIVERGED}
     if wanted != found:
         strange = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(
             f"The checkpoint does not fit this method: they differ in `{strange}`. It was written "
             "by another version of neoteny or of the method; run it again under another `--out`."
         )
-    leaves, structure = jax.tree_util.tree_flatten_with_path(learner)
-    values = [
-        jax.numpy.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) for path, leaf in leaves
-    ]
-    return jax.tree.unflatten(structure, values)

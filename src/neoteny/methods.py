@@ -127,6 +127,7 @@ def spectral(*, strength: float = 1e-3, power: int = 2, target: float = 1.0) -> 
         raise UserError(
             f"`power` is {power}, but the singular value is raised to a power of 1 or more."
         )
+    _not_negative("target", target)
     if not _positive("strength", strength):
         return Method()
     return Method(penalties=lambda network: (act.spectral(strength, power=power, target=target),))
@@ -160,12 +161,12 @@ def make(name: str, hyperparameters: Mapping[str, Any] = MappingProxyType({})) -
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    defaults = hyperparameter_defaults(name)
+    values, defaults = {}, hyperparameter_defaults(name)
     for field, value in hyperparameters.items():
         if field not in defaults:
             raise unknown(f"hyperparameter of `{name}` called", field, defaults)
-        _same_kind(f"{name}.{field}", value, defaults[field])
-    return METHODS[name](**hyperparameters)
+        values[field] = _of_kind(f"{name}.{field}", value, defaults[field])
+    return METHODS[name](**values)
 
 
 def hyperparameter_defaults(name: str) -> dict[str, Any]:
@@ -181,11 +182,13 @@ def needs_boundary(name: str) -> bool:
     return any(part.period == act.TASK_START for part in interventions)
 
 
-def _same_kind(field: str, value: Any, default: Any) -> None:
+def _of_kind(field: str, value: Any, default: Any) -> Any:
+    """`value`, which must be of the kind of `default`; a whole number may stand for a float."""
     kind = type(default)
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or isinstance(value, bool) != (kind is bool):
         raise UserError(f"`{field}` is {value!r}, but takes a {kind.__name__} such as {default!r}.")
+    return kind(value)
 
 
 def _decay(strength: float) -> optax.GradientTransformation | None:
@@ -197,6 +200,6 @@ def _positive(name: str, value: float) -> bool:
     return value > 0
 
 
-def _not_negative(name: str, value: float) -> None:
+def _not_negative(name: str, value: float | int) -> None:
     if not 0 <= value < float("inf"):
         raise UserError(f"`{name}` is {value}, but must be zero (off) or a positive number.")

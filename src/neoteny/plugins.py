@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from zlib import crc32
 
 from neoteny.errors import UserError
 
@@ -15,7 +16,7 @@ def load(path: Path) -> None:
     path = Path(path).resolve()
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"`--plugin` is {path}, but needs an existing Python file, as `mine.py`.")
-    name = f"neoteny_plugin_{path.stem}"
+    name = f"neoteny_plugin_{path.stem}_{crc32(str(path).encode()):x}"  # stems may be shared
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -24,6 +25,6 @@ def load(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{path} does not load: {type(error).__name__}: {error}") from error

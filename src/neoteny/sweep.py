@@ -1,9 +1,11 @@
 """Many runs at once: a pool of processes, each on its own cores, fed one run at a time."""
 
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +39,7 @@ def expand(study: Study) -> list[RunConfig]:
             setting=setting.model_copy(update={"hyperparameters": {}}),
         )
         for stream, setting in study.streams.items()
-        for method in study.methods
+        for method in dict.fromkeys(study.methods)
         for seed in range(study.seeds)
     ]
 
@@ -90,6 +92,15 @@ def _run_here(
         return Outcome(config, loop.run(config, folder_of(out, config), data=data, on_task=on_task))
     except UserError as error:
         return Outcome(config, "failed", str(error))
+    except Exception as error:
+        return Outcome(config, "failed", in_one_line(error))
+
+
+def in_one_line(error: Exception) -> str:
+    """An error that nobody foresaw: its kind, its words and where it arose."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words} ({Path(place.filename).name}, line {place.lineno})"
 
 
 class _Pool:
@@ -128,11 +139,11 @@ class _Pool:
         self._feed(ours)
 
     def _feed(self, line: Any) -> None:
-        self.busy.pop(line, None)
         if self.pending:
             self.busy[line] = job = self._next(self.workers[line].compiled)
             self.workers[line].compiled.add(_program(job))
-            line.send(job.model_dump_json())
+            with suppress(OSError):  # of a process that has died: `_hear` will find out
+                line.send(job.model_dump_json())
 
     def _next(self, compiled: set) -> RunConfig:
         """A run this worker holds the code for, else one that nobody does, else any."""
@@ -144,22 +155,22 @@ class _Pool:
         return self.pending.pop(0)
 
     def _hear(self, line: Any) -> None:
-        config = self.busy[line]
+        config, alive = self.busy[line], True
         try:
             kind, content = line.recv()
-        except EOFError:
+        except (EOFError, OSError):
             kind, content = "failed", "its process ended without a word (killed, or out of memory)"
+            alive = False
         if kind == "task":
             self.on_task(config, content)
             return
+        del self.busy[line]
         self.on_task(config, config.tasks)
         self.outcomes.append(Outcome(config, kind, content))
-        if self.workers[line].process.is_alive():
+        if alive:
             self._feed(line)
-        else:
-            del self.busy[line]
-            if self.pending:
-                self._start(self.workers[line].cores)
+        elif self.pending:
+            self._start(self.workers[line].cores)
 
 
 class _Worker(NamedTuple):
@@ -181,6 +192,7 @@ def _shares(jobs: int) -> list[set[int] | None]:
 
 
 def _worker(line, cores, out, data, plugins) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     if cores is not None:
         os.sched_setaffinity(0, cores)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -193,18 +205,15 @@ def _worker(line, cores, out, data, plugins) -> None:
             config = RunConfig.model_validate_json(line.recv())
         except EOFError:
             return
-        try:
-            outcome = _run_here(config, out, data, lambda done: line.send(("task", done)))
-            line.send((outcome.status, outcome.reason))
-        except BrokenPipeError:
-            return
-        except Exception as error:
-            line.send(("failed", _in_one_line(error)))
+        outcome = _run_here(config, out, data, lambda done: _tell(line, "task", done))
+        _tell(line, outcome.status, outcome.reason)
 
 
-def _in_one_line(error: Exception) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+def _tell(line, kind: str, content: Any) -> None:
+    try:
+        line.send((kind, content))
+    except OSError:  # nobody is left to hear it
+        os._exit(1)
 
 
 def _die_with_parent() -> None:

@@ -23,15 +23,18 @@ def write(
     """
     names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
     if form == "json":
-        print(
-            json.dumps([{name: _plain(row.get(name)) for name in names} for row in rows], indent=2)
-        )
+        write_json([{name: row.get(name) for name in names} for row in rows])
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([[row.get(name) for name in names] for row in rows])
     else:
         _draw(rows, names, title)
+
+
+def write_json(document: Any) -> None:
+    """Print `document` to standard output as JSON, with null for numbers that JSON lacks."""
+    print(json.dumps(_plain(document), indent=2))
 
 
 def _draw(rows: Sequence[Row], names: list[str], title: str | None) -> None:
@@ -66,6 +69,10 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """What JSON can hold; a number that is none is null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if isinstance(value, int | str | list | dict | type(None)) else str(value)
+    return value if isinstance(value, int | str | type(None)) else str(value)

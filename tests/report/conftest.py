@@ -16,12 +16,16 @@ TASKS = """CREATE TABLE tasks (study VARCHAR, stream VARCHAR, method VARCHAR, se
     stable_rank DOUBLE, dead DOUBLE, dead_1 DOUBLE, dead_2 DOUBLE, dormant DOUBLE,
     weight_norm DOUBLE, gradient_norm DOUBLE, displacement DOUBLE, hessian_rank_start DOUBLE,
     hessian_rank_start_se DOUBLE, hessian_rank_end DOUBLE, hessian_budget_rank_start DOUBLE,
-    hessian_effective_rank_start DOUBLE, hessian_max_start DOUBLE, hessian_min_start DOUBLE)"""
+    hessian_effective_rank_start DOUBLE, hessian_max_start DOUBLE, hessian_min_start DOUBLE,
+    ggn_rank_start DOUBLE, ggn_rank_start_se DOUBLE, ggn_rank_end DOUBLE,
+    ggn_budget_rank_start DOUBLE, ggn_effective_rank_start DOUBLE, ggn_max_start DOUBLE,
+    ggn_trace_start DOUBLE)"""
 RUNS = """CREATE TABLE runs (study VARCHAR, stream VARCHAR, method VARCHAR, seed BIGINT,
     status VARCHAR, reason VARCHAR, tasks BIGINT, seconds DOUBLE, microseconds_per_step DOUBLE,
     folder VARCHAR, config VARCHAR, provenance VARCHAR)"""
 SPECTRA = """CREATE TABLE spectra (study VARCHAR, stream VARCHAR, method VARCHAR, seed BIGINT,
-    task BIGINT, phase VARCHAR, probe BIGINT, node DOUBLE, weight DOUBLE, size BIGINT)"""
+    task BIGINT, phase VARCHAR, matrix VARCHAR, probe BIGINT, node DOUBLE, weight DOUBLE,
+    size BIGINT)"""
 
 
 @pytest.fixture
@@ -98,8 +102,14 @@ def _task(rng, stream, name, loss, seed, task, tasks):
         feature, 1.2 * feature, 0.8 * feature, feature / 6, dead, 0.6 * dead, 1.4 * dead,
         dead + 0.05, 11 + 12 * age + 0.1 * rng.standard_normal(), 0.4 * np.exp(-age), 2.1 + age,
         rank, rank and 0.04 * rank, rank and 0.8 * rank, rank and 0.6 * rank, rank and 0.1 * rank,
-        rank and rank / 20, rank and -rank / 300,
+        rank and rank / 20, rank and -rank / 300, *_ggn(rank),
     ]  # fmt: skip
+
+
+def _ggn(rank):
+    """Rank, its error, that at the end, beyond the budget; effective rank, largest, trace."""
+    shares = (0.3, 0.01, 0.25, 0.2, 0.05, 0.05, 0.4)
+    return [None if rank is None else share * rank for share in shares]
 
 
 def _spectra(rng, stream, name, loss, seed, done, tasks):
@@ -114,10 +124,12 @@ def _spectra(rng, stream, name, loss, seed, done, tasks):
                 ])  # fmt: skip
                 weights = 1 / np.sqrt(np.abs(nodes) + 1e-6 * scale)
                 weights = weights**1.6 / np.sum(weights**1.6)
-                rows += [
-                    ("collapse", stream, name, seed, task, phase, probe, x, w, size)
-                    for x, w in zip(nodes.tolist(), weights.tolist(), strict=True)
-                ]
+                for matrix, values in (("hessian", nodes), ("ggn", np.maximum(nodes, 0.0))):
+                    which = ("collapse", stream, name, seed, task, phase, matrix, probe)
+                    rows += [
+                        (*which, x, w, size)
+                        for x, w in zip(values.tolist(), weights.tolist(), strict=True)
+                    ]
     return rows
 
 

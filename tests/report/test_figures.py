@@ -67,8 +67,12 @@ def test_long_streams_are_drawn_as_block_means_and_the_caption_says_so(tables, m
 def test_the_gap_to_a_fresh_network_is_paired_by_seed_and_task(tables, insert):
     row(insert, seed=0, task=0, online_accuracy=0.9, fresh_online_accuracy=0.95)
     row(insert, seed=1, task=0, online_accuracy=0.8)
-    curve = data.curves(tables, HERE, "online_accuracy", below="fresh_online_accuracy")["bp"]
-    np.testing.assert_allclose(curve.mean, [0.05])
+    curve = data.curves(tables, HERE, "online_accuracy", minus="fresh_online_accuracy")["bp"]
+    np.testing.assert_allclose(curve.mean, [-0.05])
+    view = figures.accuracy(tables, HERE).views[-1]
+    assert view.label == "below a fresh network"
+    np.testing.assert_allclose(view.panels[0].series[0].y, [-0.05])
+    assert view.panels[0].levels == (0.0,)
 
 
 def test_fresh_networks_are_one_neutral_line_where_all_methods_share_them(study):
@@ -102,9 +106,9 @@ def test_early_and_late_spectra_are_those_that_half_of_the_seeds_reached(tables,
         for task in range(10, last + 1, 10):
             insert(
                 "spectra", study="study", stream="stream", method="bp", seed=seed, task=task,
-                phase="start", probe=0, node=1.0, weight=1.0, size=7,
+                phase="start", matrix="hessian", probe=0, node=1.0, weight=1.0, size=7,
             )  # fmt: skip
-    early, late = spectra.early_and_late(tables, HERE, "start")["bp"]
+    early, late = spectra.early_and_late(tables, HERE, "hessian", "start")["bp"]
     assert (early.task, late.task) == (10, 20)
     assert [quadrature.counts.sum() for quadrature in late.seeds] == [7, 7, 7]
 
@@ -135,6 +139,95 @@ def test_with_one_seed_the_band_is_the_standard_error_of_the_estimate(tables, in
     assert (line.low[0], line.high[0]) == (93.0, 107.0)
 
 
+def test_curvature_begins_with_the_ggn_and_ends_with_the_hessians_counts(study):
+    figure = figures.curvature(study, Section("collapse", "permuted_digits"))
+    assert [(view.label, len(view.panels)) for view in figure.views] == [
+        ("curvature directions: GGN eigenvalues above ε = 0.001", 2),
+        ("GGN above 1/(ηT)", 1),
+        ("effective rank", 2),
+        ("largest eigenvalue", 2),
+        ("trace", 1),
+        ("smallest eigenvalue", 1),
+        ("Hessian beyond ±ε = 0.001, where resolved", 2),
+        ("Hessian beyond ±1/(ηT), where resolved", 1),
+    ]
+    assert figures.GGN in figure.caption
+    assert "could not resolve is left out" in figure.caption
+
+
+def test_the_ggn_is_explained_wherever_it_shows_and_nowhere_else(tables, insert):
+    row(insert, hessian_max_start=3.0)
+    assert figures.GGN not in figures.curvature(tables, HERE).caption
+    row(insert, task=1, ggn_max_start=2.0)
+    assert figures.GGN in figures.curvature(tables, HERE).caption
+
+
+def test_a_count_that_was_not_resolved_leaves_the_mean_over_seeds(tables, insert):
+    for seed, rank in enumerate([40.0, None, 60.0]):
+        row(insert, seed=seed, ggn_rank_start=rank)
+    line = figures.curvature(tables, HERE).views[0].panels[0].series[0]
+    assert (line.y.tolist(), line.low.tolist(), line.high.tolist()) == ([50.0], [40.0], [60.0])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "x", "said"),
+    [
+        ({"ggn_rank_start": 7.0, "hessian_rank_start": 9.0}, 7.0, "GGN eigenvalues above ε"),
+        ({"ggn_rank_start": None, "hessian_rank_start": 9.0}, 9.0, "Hessian eigenvalues beyond"),
+        ({"hessian_rank_start": 9.0}, 9.0, "Hessian eigenvalues beyond"),
+    ],
+)
+def test_prediction_uses_the_ggn_and_the_hessian_where_there_is_none(
+    tables, insert, ranks, x, said
+):
+    row(insert, online_accuracy=0.5, **ranks)
+    if "ggn_rank_start" not in ranks:
+        tables.execute("ALTER TABLE tasks DROP COLUMN ggn_rank_start")
+    figure = figures.prediction(tables, HERE)
+    assert figure.views[0].panels[0].series[0].x.tolist() == [x]
+    assert figure.caption.startswith(said)
+    assert figures.directions(tables, HERE).series[0].y.tolist() == [x]
+
+
+def test_spectra_are_told_apart_by_their_matrix_and_named_in_words(tables, insert):
+    where = {"study": "study", "stream": "stream", "method": "bp", "seed": 0, "task": 0}
+    row(insert)
+    for matrix, node in (("hessian", -2.0), ("ggn", 3.0)):
+        insert(
+            "spectra", **where, phase="start", matrix=matrix, probe=0, node=node, weight=1.0, size=5
+        )  # fmt: skip
+    counting, signed = figures.spectrum(tables, HERE), figures.signed_spectrum(tables, HERE)
+    assert [view.label for view in counting.views] == [
+        "GGN, start of task",
+        "Hessian, start of task",
+    ]
+    assert [view.label for view in signed.views] == ["Hessian, start of task", "GGN, start of task"]
+    for view, above in zip(counting.views, (3.0, 2.0), strict=True):
+        line = view.panels[0].series[0]
+        np.testing.assert_array_equal(line.y, np.where(line.x < above, 5.0, 0.0))
+    for view, side in zip(signed.views, (-1, 1), strict=True):
+        line = view.panels[0].series[0]
+        assert np.sign(line.x[np.argmax(line.y)]) == side
+    assert "of the GGN or the Hessian" in counting.caption
+    assert "of the Hessian or the GGN" in signed.caption
+
+
+@pytest.mark.parametrize(
+    "lost", ["UPDATE spectra SET matrix = NULL", "ALTER TABLE spectra DROP matrix"]
+)
+def test_a_spectrum_whose_matrix_is_not_named_is_of_the_hessian(tables, insert, lost):
+    insert(
+        "spectra", study="study", stream="stream", method="bp", seed=0, task=0, phase="end",
+        probe=0, node=1.0, weight=1.0, size=5,
+    )  # fmt: skip
+    row(insert)
+    tables.execute(lost)
+    for figure in (figures.spectrum(tables, HERE), figures.signed_spectrum(tables, HERE)):
+        assert [view.label for view in figure.views] == ["Hessian, end of task"]
+        assert "of the Hessian" in figure.caption
+        assert "GGN" not in figure.caption
+
+
 def test_every_layer_is_a_view(study):
     views = figures.units(study, Section("collapse", "permuted_digits")).views
     assert [view.label for view in views] == ["mean over layers", "layer 1", "layer 2"]
@@ -153,7 +246,7 @@ def test_a_missing_table_leaves_the_other_figures(study, lost):
 def test_a_figure_without_data_says_so_in_words():
     for figure in figures.of_section(duckdb.connect(), HERE):
         assert figure.views == ()
-        assert figure.caption.startswith(("No ", "The Hessian was not", "There are no"))
+        assert figure.caption.startswith(("No ", "Curvature was not", "There are no"))
 
 
 def test_any_column_but_those_that_name_a_run_may_be_missing(study):
@@ -179,7 +272,7 @@ def test_matplotlib_draws_the_very_numbers_that_the_page_holds(study):
     colours = palette.inks(data.methods(study))
     (part, *_) = [p for p in html._parts(study) if p.section == section]
     page = html._page_data(study, [part])["figures"]
-    with matplotlib.rc_context(static._STYLE):
+    with matplotlib.rc_context(static.STYLE):
         for figure in part.drawn:
             for place, view in enumerate(figure.views):
                 drawn = static.draw(view, "title", colours)
@@ -214,3 +307,74 @@ def test_names_that_are_paths_stay_inside_the_folder(tables, insert, tmp_path):
     (saved,) = report.save_figures(tables, tmp_path, formats=("png",))
     assert saved.parent == tmp_path
     assert saved.name == "up-accuracy.png"
+
+
+def drawn_lines(study, tmp_path, monkeypatch):
+    """The path of an overview, and what matplotlib drew on it."""
+    from matplotlib.figure import Figure
+
+    kept, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda self, *args, **kwargs: kept.append(self) or save(self, *args, **kwargs),
+    )
+    before = dict(matplotlib.rcParams)
+    path = report.save_overview(study, tmp_path / "new" / "overview.png")
+    assert dict(matplotlib.rcParams) == before
+    return path, kept[0]
+
+
+def test_the_overview_shows_accuracy_above_curvature_for_each_stream(study, tmp_path, monkeypatch):
+    path, drawn = drawn_lines(study, tmp_path, monkeypatch)
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (1500, 800)
+    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+    assert titles == ["permuted_digits", "random_labels", "", ""]
+    assert [axes.get_ylabel() for axes in drawn.axes] == [
+        "online accuracy\n(moving mean of 3 tasks)",
+        "final accuracy\n(moving mean of 3 tasks)",
+        "GGN eigenvalues\nabove ε = 0.001, at task start",
+        "",
+    ]
+    assert [axes.get_xlabel() for axes in drawn.axes] == ["", "", "task", "task"]
+    (legend,) = drawn.legends
+    named = ["bp", "l2_er", "cbp", "l2", palette.REFERENCE]
+    assert [text.get_text() for text in legend.get_texts()] == named
+
+
+def test_the_overview_draws_the_numbers_of_the_report_in_its_colours(study, tmp_path, monkeypatch):
+    _, drawn = drawn_lines(study, tmp_path, monkeypatch)
+    colours = palette.inks(data.methods(study))
+    section = Section("collapse", "random_labels")
+    expected = {colours[s.key].light: s.y for s in figures.directions(study, section).series}
+    lines = {line.get_color(): line for line in drawn.axes[3].get_lines()}
+    assert lines.keys() == expected.keys()
+    for colour, line in lines.items():
+        np.testing.assert_array_equal(line.get_ydata(), expected[colour])
+    widths = {name: lines[colours[name].light].get_linewidth() for name in data.methods(study)}
+    assert widths["bp"] == widths["l2_er"] > 2 * widths["l2"] == 2 * widths["cbp"]
+    fresh = [
+        line
+        for line in drawn.axes[1].get_lines()
+        if line.get_color() == colours[palette.REFERENCE].light
+    ]
+    reference = data.curves(study, section, "fresh_accuracy")["bp"]
+    (line,) = fresh
+    np.testing.assert_array_equal(line.get_ydata(), reference.mean)
+    assert line.is_dashed()
+
+
+def test_the_overview_leaves_out_a_row_that_nobody_measured(tables, insert, tmp_path, monkeypatch):
+    for stream, accuracy in (("a", 0.5), ("b", None)):
+        insert(
+            "tasks", study="s", stream=stream, method="bp", seed=0, task=0, online_accuracy=accuracy
+        )
+    _, drawn = drawn_lines(tables, tmp_path, monkeypatch)
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == ["a"]
+
+
+def test_an_overview_of_nothing_is_refused_with_the_next_step(tables, tmp_path):
+    with pytest.raises(ValueError, match=r"`connection` has no task.*neoteny run"):
+        report.save_overview(tables, tmp_path / "overview.png")

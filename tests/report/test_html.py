@@ -77,14 +77,14 @@ def test_the_table_of_methods_holds_the_numbers_worked_out_by_hand(tables, inser
     assert (bp["method"], bp["metric"], bp["window"]) == ("bp", "online_accuracy", 2)
     assert bp["first"] == pytest.approx(0.75)
     assert bp["last"] == pytest.approx(0.35)
-    assert bp["fresh_gap"] == pytest.approx((0.5 + 0.4) / 2)
+    assert bp["gap"] == pytest.approx(-(0.5 + 0.4) / 2)
     assert bp["difference"] is bp["low"] is bp["high"] is None
     assert (bp["microseconds"], bp["relative_time"]) == (200.0, 1.0)
     assert cbp["first"] == pytest.approx((0.6 + 0.5 + 0.2) / 3)
     assert cbp["last"] == pytest.approx(0.75)
     assert (cbp["seeds"], cbp["last_seeds"], cbp["pairs"], cbp["tasks"]) == (3, 2, 2, 20)
     assert cbp["statuses"] == {"diverged": 1, "finished": 2}
-    assert cbp["fresh_gap"] is None
+    assert cbp["gap"] is None
     assert (cbp["difference"], cbp["low"], cbp["high"]) == (0.25, 0.125, 0.5)
     assert cbp["relative_time"] == 2.5
     assert seen == {
@@ -119,7 +119,7 @@ def test_a_fresh_network_measured_before_the_end_is_used_where_there_is_no_later
     tables, insert
 ):
     record(insert, "bp", 0, [0.5] * 30, fresh={0: 0.5, 20: 0.875})
-    assert report.methods_table(tables, "s")[0]["fresh_gap"] == 0.375
+    assert report.methods_table(tables, "s")[0]["gap"] == -0.375
 
 
 def test_nan_is_as_good_as_not_measured(tables, insert):
@@ -145,6 +145,26 @@ def test_each_study_of_a_stream_has_rows_of_its_own(tables, insert):
     assert [row["last"] for row in report.methods_table(tables, "s")] == [0.25, 0.75]
     (row,) = report.methods_table(tables, "s", study="second")
     assert row["last"] == 0.75
+
+
+def test_the_summary_has_all_streams_with_the_numbers_of_the_tables(study):
+    rows = report.methods_summary(study)
+    tables = [
+        row
+        for stream in ("permuted_digits", "random_labels")
+        for row in report.methods_table(study, stream)
+    ]
+    columns = ["stream", "method", "seeds", "first", "last", "gap", "difference", "low", "high"]
+    columns.append("relative_time")
+    assert [list(row) for row in rows] == [columns] * 8
+    assert rows == [{column: row[column] for column in columns} for row in tables]
+    assert [row["method"] for row in rows] == ["bp", "l2_er", "cbp", "l2"] * 2
+
+
+def test_the_summary_names_the_study_where_there_are_several(tables, insert):
+    for name in ("one", "two"):
+        insert("runs", study=name, stream="s", method="bp", seed=0)
+    assert [row["stream"] for row in report.methods_summary(tables)] == ["one: s", "two: s"]
 
 
 def test_an_unknown_stream_is_named_beside_the_known_ones(tables, insert):

@@ -20,7 +20,8 @@ import pytest
 
 from neoteny import streams
 from neoteny.errors import UserError
-from neoteny.streams import DataError, datasets
+from neoteny.streams import DataError
+from neoteny.streams import files as official_files
 from neoteny.types import Batch, Dataset
 
 # ---- a small MNIST of five training and three held-out images of 2 x 2, on the loopback
@@ -34,7 +35,7 @@ def idx(array):
 PIXELS = np.arange(32).reshape(8, 2, 2) * 8
 LABELS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
 PARTS = (PIXELS[:5], LABELS[:5], PIXELS[5:], LABELS[5:])
-NAMES = datasets._NAMES
+NAMES = official_files.NAMES
 UNZIPPED = dict(zip(NAMES, map(idx, PARTS), strict=True))
 ZIPPED = {name: gzip.compress(content, mtime=0) for name, content in UNZIPPED.items()}
 FIRST, LAST = NAMES[0], NAMES[-1]
@@ -43,7 +44,7 @@ FIRST, LAST = NAMES[0], NAMES[-1]
 def official(name):
     sha256 = lambda content: hashlib.sha256(content).hexdigest()
     zipped, unzipped = ZIPPED[name], UNZIPPED[name]
-    return datasets._File(name, len(zipped), sha256(zipped), len(unzipped), sha256(unzipped))
+    return official_files.File(name, len(zipped), sha256(zipped), len(unzipped), sha256(unzipped))
 
 
 @contextmanager
@@ -93,14 +94,14 @@ def surroundings(monkeypatch, tmp_path):
 
 @pytest.fixture
 def cache():
-    return datasets.cache_folder("mnist")
+    return official_files.cache_folder("mnist")
 
 
 @pytest.fixture
 def use(monkeypatch):
     def use(*mirrors):
-        source = datasets._Source(mirrors, tuple(map(official, NAMES)))
-        monkeypatch.setitem(datasets._SOURCES, "mnist", source)
+        source = official_files.Source(mirrors, tuple(map(official, NAMES)))
+        monkeypatch.setitem(official_files.SOURCES, "mnist", source)
 
     use()
     return use
@@ -225,7 +226,7 @@ def test_a_mirror_that_falls_silent_is_given_up(use, cache, monkeypatch):
         cut_off(ZIPPED[FIRST])(handler)
         refused.wait(10)
 
-    monkeypatch.setattr(datasets, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(official_files, "_TIMEOUT", 0.2)
     with mirror({FIRST: stall}) as (url, _):
         use(url)
         with pytest.raises(DataError, match=r"Could not download.*timed out"):
@@ -296,7 +297,7 @@ def test_a_damaged_file_in_the_cache_is_refused_by_name_not_used(use, cache):
 
 def test_only_parts_that_were_abandoned_long_ago_are_removed(use, cache):
     write(cache, {".old.gz.part": b"", ".new.gz.part": b""})
-    os.utime(cache / ".old.gz.part", (time.time() - 2 * datasets._ABANDONED,) * 2)
+    os.utime(cache / ".old.gz.part", (time.time() - 2 * official_files._ABANDONED,) * 2)
     with mirror(ZIPPED) as (url, _):
         use(url)
         streams.load("mnist")
@@ -315,11 +316,11 @@ def test_the_cache_is_ones_own_variable_else_the_desktop_standard_else_home(monk
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "own"))
-    assert datasets.cache_folder("mnist") == tmp_path / "own/data/mnist"
+    assert official_files.cache_folder("mnist") == tmp_path / "own/data/mnist"
     monkeypatch.delenv("NEOTENY_CACHE")
-    assert datasets.cache_folder("mnist") == tmp_path / "xdg/neoteny/data/mnist"
+    assert official_files.cache_folder("mnist") == tmp_path / "xdg/neoteny/data/mnist"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert datasets.cache_folder("mnist") == tmp_path / ".cache/neoteny/data/mnist"
+    assert official_files.cache_folder("mnist") == tmp_path / ".cache/neoteny/data/mnist"
 
 
 # ---- digits
@@ -469,7 +470,7 @@ def test_the_official_files_load_from_beside_each_other_and_unzipped(real, tmp_p
 
 
 def test_our_checksums_are_of_the_files_the_authors_published(real):
-    for file, md5 in zip(datasets._SOURCES[real].files, MD5[real], strict=True):
+    for file, md5 in zip(official_files.SOURCES[real].files, MD5[real], strict=True):
         content = (Path(REAL) / real / file.name).read_bytes()
         assert hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
         assert hashlib.sha256(content).hexdigest() == file.sha256

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from neoteny.errors import UserError
 from neoteny.interventions.base import Intervention
 from neoteny.probes import effective_rank
 from neoteny.types import Network
@@ -25,6 +26,7 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
 
     def apply(learner, state, *, key, batch, features):
         del key, features
+        refuse_one_row(len(batch.labels))
 
         def mean_rank(params):
             layers = network.apply(params, batch.inputs)[1]
@@ -35,3 +37,13 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
         return learner._replace(params=params), state
 
     return Intervention(init, apply)
+
+
+def refuse_one_row(rows: int) -> None:
+    """Say that the effective rank of one row is 1 whatever the parameters: nothing to ascend."""
+    if rows == 1:
+        raise UserError(
+            "The effective rank of 1 row is always 1, and no step can raise it. Use mini-batches "
+            "of more rows, as `--set training.batch=16`, or act on the rows of many mini-batches, "
+            "as `every=100` (`--set hyperparameters.l2_er.every=100`)."
+        )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from neoteny.interventions.base import Penalty, stateless_penalty
+from neoteny.interventions.effective_rank import refuse_one_row
 from neoteny.probes import effective_rank
 
 
@@ -35,6 +36,7 @@ def effective_rank_penalty(strength: float) -> Penalty:
 
     def value(params, features):
         del params
+        refuse_one_row(len(features[0]))
         return -strength * jnp.mean(jnp.stack([effective_rank(layer) for layer in features]))
 
     return stateless_penalty(value)

@@ -148,8 +148,8 @@ def metric(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
     configured = setting(connection, section, "metric")
     if configured in ACCURACIES:
         return configured
-    measured = (name for name in ACCURACIES if curves(connection, section, name))
-    return next(measured, ACCURACIES[0])
+    found = (name for name in ACCURACIES if measured(connection, section, name))
+    return next(found, ACCURACIES[0])
 
 
 def reference(accuracy: str) -> str:
@@ -178,6 +178,16 @@ def layers(connection: duckdb.DuckDBPyConnection, *names: str) -> list[int]:
     return sorted({int(match[1]) for match in found if match})
 
 
+def measured(connection: duckdb.DuckDBPyConnection, section: Section, column: str) -> bool:
+    """Whether any task of the section has a finite value in `column`."""
+    tasks = source(connection, "tasks", **{column: "DOUBLE"})
+    found = connection.execute(
+        f'SELECT 1 FROM {tasks} WHERE study = ? AND stream = ? AND isfinite("{column}") LIMIT 1',
+        list(section),
+    ).fetchone()
+    return found is not None
+
+
 def methods_agree(connection: duckdb.DuckDBPyConnection, section: Section, column: str) -> bool:
     """Whether all methods have the same `column` wherever seed and task are the same."""
     tasks = source(connection, "tasks", task="BIGINT", **{column: "DOUBLE"})
@@ -196,20 +206,20 @@ def curves(
     column: str,
     *,
     window: int = 1,
-    below: str | None = None,
+    minus: str | None = None,
     pooled: bool = False,
 ) -> dict[str, Curve]:
     """The curve of `column` for each method that has any finite value in it.
 
-    With `below`, the curve of how far `column` lies below that column, seed by seed.
+    With `minus`, the curve of `column` minus that column, where both were measured.
 
     Each seed is first averaged over a centred window of `window` tasks and over blocks of
     tasks (see `block`); mean, lowest and highest are then taken over seeds. With `pooled`,
     there is one curve, named "", for what methods share.
     """
-    needed = {column: "DOUBLE"} | ({below: "DOUBLE"} if below else {})
+    needed = {column: "DOUBLE"} | ({minus: "DOUBLE"} if minus else {})
     tasks = source(connection, "tasks", task="BIGINT", **needed)
-    value = f'"{below}" - "{column}"' if below else f'"{column}"'
+    value = f'"{column}" - "{minus}"' if minus else f'"{column}"'
     if pooled:
         tasks = (
             f"(SELECT study, stream, '' AS method, seed, task, "

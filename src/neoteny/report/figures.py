@@ -43,13 +43,14 @@ class Axis(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A pair of axes; `marks` are vertical lines at `(x, label)`."""
+    """A pair of axes; `marks` are vertical lines at `(x, label)`, `levels` horizontal ones."""
 
     title: str
     x: Axis
     y: Axis
     series: tuple[Series, ...]
     marks: tuple[tuple[float, str], ...] = ()
+    levels: tuple[float, ...] = ()
 
 
 class View(NamedTuple):
@@ -79,15 +80,13 @@ def of_section(connection: duckdb.DuckDBPyConnection, section: Section) -> list[
 
 def accuracy(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
     """Accuracy on each task, beside that of a fresh network on the same task."""
-    judged = data.metric(connection, section)
-    tasks = data.length(connection, section)
-    window = 2 * (tasks // 40) + 1
-    views = [_accuracy_view(connection, section, judged, 1)]
+    judged, window = data.metric(connection, section), smoothing(connection, section)
+    views = [accuracy_view(connection, section, judged, 1)]
     if window >= 3:
-        views.append(_accuracy_view(connection, section, judged, window))
+        views.append(accuracy_view(connection, section, judged, window))
     views.append(_gap_view(connection, section, judged))
     others = [name for name in data.ACCURACIES if name != judged]
-    views += [_accuracy_view(connection, section, name, 1) for name in others]
+    views += [accuracy_view(connection, section, name, 1) for name in others]
     fresh = any(s.kind == "marks" for view in views for p in view.panels for s in p.series)
     caption = f"{BAND} A run that diverged leaves the mean after its last task."
     if fresh:
@@ -99,9 +98,15 @@ def accuracy(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
     return _figure("accuracy", "Accuracy on each task", caption, views, "No accuracy was recorded.")
 
 
-def _accuracy_view(
+def smoothing(connection: duckdb.DuckDBPyConnection, section: Section) -> int:
+    """Over how many tasks the moving mean runs: an odd number, 1 for a short stream."""
+    return 2 * (data.length(connection, section) // 40) + 1
+
+
+def accuracy_view(
     connection: duckdb.DuckDBPyConnection, section: Section, name: str, window: int
 ) -> View:
+    """The accuracy `name` over tasks as a moving mean, with fresh networks as measured."""
     label, note = _words(name), ""
     series = _lines(data.curves(connection, section, name, window=window))
     fresh = data.reference(name)
@@ -119,10 +124,11 @@ def _accuracy_view(
 
 def _gap_view(connection: duckdb.DuckDBPyConnection, section: Section, name: str) -> View:
     """Loss of plasticity as a number: how far the learner is below a fresh network."""
-    series = _lines(data.curves(connection, section, name, below=data.reference(name)))
-    panel = Panel("", Axis("task"), Axis(f"{_words(name)} lost"), series)
-    note = "Fresh network minus learner, seed by seed: above zero, plasticity was lost."
-    return View("below fresh network", (panel,) if series else (), note)
+    series = _lines(data.curves(connection, section, name, minus=data.reference(name)))
+    axis = Axis(f"{_words(name)}, learner minus fresh")
+    panel = Panel("", Axis("task"), axis, series, levels=(0.0,))
+    note = "Learner minus fresh network, seed by seed: below zero, plasticity was lost."
+    return View("below a fresh network", (panel,) if series else (), note)
 
 
 def _fresh(
@@ -145,25 +151,54 @@ def _reference_label(key: str) -> str:
 
 def spectrum(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
     """The spectral counting function N(x), early against late, method by method."""
-    views = [_counting_view(connection, section, phase) for phase in ("start", "end")]
+    found = _matrices(connection, section, "ggn", "hessian")
+    views = [
+        _counting_view(connection, section, matrix, phase) for matrix in found for phase in _PHASES
+    ]
     caption = (
-        "How many Hessian eigenvalues exceed x in magnitude: dashed early, solid late in the "
-        "stream. Counted straight from quadrature nodes and weights, with no smoothing; mean "
-        "over probe vectors, then over seeds, with bands from the lowest to the highest seed; "
-        "late is the last measured task that at least half of the seeds reached. "
-        "A line that falls further left has lost curvature."
+        f"How many eigenvalues of the {_either(found)} exceed x in magnitude: dashed early, solid "
+        "late in the stream. Counted straight from quadrature nodes and weights, with no "
+        "smoothing; mean over probe vectors, then over seeds, with bands from the lowest to the "
+        "highest seed; late is the last measured task that at least half of the seeds reached. "
+        f"A line that falls further left has lost curvature. {_explained(found)}"
     )
     return _figure(
         "spectrum",
         "Eigenvalues above x, early and late",
-        caption,
+        caption.strip(),
         views,
         "No spectra were stored for this stream.",
     )
 
 
-def _counting_view(connection: duckdb.DuckDBPyConnection, section: Section, phase: str) -> View:
-    found = spectra.early_and_late(connection, section, phase)
+def _matrices(
+    connection: duckdb.DuckDBPyConnection, section: Section, *order: str
+) -> tuple[str, ...]:
+    found = spectra.matrices(connection, section)
+    return tuple(matrix for matrix in order if matrix in found)
+
+
+MATRICES = {"ggn": "GGN", "hessian": "Hessian"}
+
+GGN = (
+    "The generalised Gauss-Newton matrix (GGN) is what the Hessian would be if the network were "
+    "linear in its weights: it has no negative eigenvalues, and at most rows × (classes − 1) "
+    "that are not zero."
+)
+
+
+def _either(matrices: Sequence[str]) -> str:
+    return " or the ".join(MATRICES[matrix] for matrix in matrices)
+
+
+def _explained(matrices: Sequence[str]) -> str:
+    return f"{GGN} " if "ggn" in matrices else ""
+
+
+def _counting_view(
+    connection: duckdb.DuckDBPyConnection, section: Section, matrix: str, phase: str
+) -> View:
+    found = spectra.early_and_late(connection, section, matrix, phase)
     epsilon = _epsilon(connection, section)
     sizes = [np.abs(q.nodes) for pair in found.values() for m in pair for q in m.seeds]
     top = max((float(size.max()) for size in sizes), default=0.0)
@@ -183,7 +218,8 @@ def _counting_view(connection: duckdb.DuckDBPyConnection, section: Section, phas
         for name in data.methods(connection, section)
         if name in found
     )
-    return View(f"{phase} of task", _marked(panels, epsilon), _PHASES[phase])
+    label = f"{MATRICES[matrix]}, {phase} of task"
+    return View(label, _marked(panels, epsilon), _PHASES[phase])
 
 
 _PHASES = {
@@ -220,24 +256,29 @@ def _pair_panel(
 
 def signed_spectrum(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
     """Where on the signed axis the eigenvalues lie: negative curvature beside positive."""
-    views = [_signed_view(connection, section, phase) for phase in ("start", "end")]
+    found = _matrices(connection, section, "hessian", "ggn")
+    views = [
+        _signed_view(connection, section, matrix, phase) for matrix in found for phase in _PHASES
+    ]
     caption = (
-        "Eigenvalues in each quarter of a decade, negative curvature on the left; dashed early, "
-        "solid late, means over probe vectors and seeds. The axis is logarithmic on both sides; "
-        "the bin at 0 holds every eigenvalue too small for it. Empty bins are drawn at the "
-        "lower edge."
+        f"Eigenvalues of the {_either(found)} in each quarter of a decade, negative curvature on "
+        "the left; dashed early, solid late, means over probe vectors and seeds. The axis is "
+        "logarithmic on both sides; the bin at 0 holds every eigenvalue too small for it. Empty "
+        f"bins are drawn at the lower edge. {_explained(found)}"
     )
     return _figure(
         "signed-spectrum",
         "Negative and positive curvature, early and late",
-        caption,
+        caption.strip(),
         views,
         "No spectra were stored for this stream.",
     )
 
 
-def _signed_view(connection: duckdb.DuckDBPyConnection, section: Section, phase: str) -> View:
-    found = spectra.early_and_late(connection, section, phase)
+def _signed_view(
+    connection: duckdb.DuckDBPyConnection, section: Section, matrix: str, phase: str
+) -> View:
+    found = spectra.early_and_late(connection, section, matrix, phase)
     every = [q for pair in found.values() for m in pair for q in m.seeds]
     top = max((float(np.abs(q.nodes).max()) for q in every), default=0.0)
     if top <= 0:
@@ -258,7 +299,7 @@ def _signed_view(connection: duckdb.DuckDBPyConnection, section: Section, phase:
         for name in data.methods(connection, section)
         if name in found
     )
-    return View(f"{phase} of task", panels, _PHASES[phase])
+    return View(f"{MATRICES[matrix]}, {phase} of task", panels, _PHASES[phase])
 
 
 def _symlog_ticks(unit: float, reach: int) -> tuple[tuple[float, str], ...]:
@@ -277,36 +318,97 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def curvature(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
-    """The epsilon-rank of the Hessian, and its other scalars, along the stream."""
+    """How many directions are curved, and the other scalars of GGN and Hessian, over tasks."""
     epsilon = _epsilon(connection, section)
     threshold = "ε" if epsilon is None else f"ε = {epsilon:g}"
-    kinds = {
-        "hessian_rank": (f"above {threshold}", "eigenvalues above ε", ""),
-        "hessian_budget_rank": (
-            "above budget",
-            "eigenvalues above 1/(ηT)",
-            "The threshold 1/(ηT) is the curvature that T steps of size η can act on.",
-        ),
-        "hessian_effective_rank": ("effective rank", "effective rank of the Hessian", ""),
-        "hessian_max": ("largest eigenvalue", "largest eigenvalue", ""),
-        "hessian_min": ("smallest eigenvalue", "smallest eigenvalue", ""),
-        "hessian_trace": ("trace", "trace of the Hessian", ""),
-    }
-    views = []
-    for column, (label, axis, note) in kinds.items():
-        panels = [
-            _panel(connection, section, f"{column}_{phase}", axis, title, level=True)
-            for phase, title in (("start", "At the start of the task"), ("end", "At its end"))
-        ]
-        views.append(View(label, _level([p for p in panels if p.series]), note))
+    budget = "The threshold 1/(ηT) is the curvature that T steps of size η can act on."
+    ggn, hessian, both = ("ggn",), ("hessian",), ("ggn", "hessian")
+    above, past = f"above {threshold}", f"beyond ±{threshold}"
+    views = [
+        _curvature_view(connection, section, label, matrices, quantity, note)
+        for label, matrices, quantity, note in (
+            (f"curvature directions: GGN eigenvalues {above}", ggn, "rank", ""),
+            ("GGN above 1/(ηT)", ggn, "budget_rank", budget),
+            ("effective rank", both, "effective_rank", ""),
+            ("largest eigenvalue", both, "max", ""),
+            ("trace", both, "trace", ""),
+            ("smallest eigenvalue", hessian, "min", ""),
+            (f"Hessian {past}, where resolved", hessian, "rank", _BULK),
+            ("Hessian beyond ±1/(ηT), where resolved", hessian, "budget_rank", f"{budget} {_BULK}"),
+        )
+    ]
+    ends = [f"{quantity}_{phase}" for quantity in ("rank", "max") for phase in _PHASES]
+    found = [
+        m for m in MATRICES if any(data.measured(connection, section, f"{m}_{e}") for e in ends)
+    ]
     caption = (
         "Curvature of the loss on the new task's data, before and after training on it. "
-        f"{BAND} Measured on some tasks only, marked by dots. "
-        "Estimated by stochastic Lanczos quadrature; with one seed, bands are one standard "
-        "error over probe vectors where that was stored."
+        f"{_explained(found)}{BAND} Measured on some tasks only, marked by dots. "
+        "Estimated by stochastic Lanczos quadrature; a count that it could not resolve is left "
+        "out, of lines and of means. With one seed, bands are one standard error over probe "
+        "vectors where that was stored."
     )
-    missing = "The Hessian was not measured on this stream."
-    return _figure("epsilon-rank", "Epsilon-rank over tasks", caption, views, missing)
+    missing = "Curvature was not measured on this stream."
+    return _figure("curvature", "Curvature over tasks", caption, views, missing)
+
+
+_BULK = (
+    "The Hessian has a continuum of small eigenvalues of both signs around zero, in which a count "
+    "can often not be resolved."
+)
+_QUANTITIES = {
+    ("ggn", "rank"): "GGN eigenvalues above ε",
+    ("ggn", "budget_rank"): "GGN eigenvalues above 1/(ηT)",
+    ("hessian", "rank"): "Hessian eigenvalues beyond ±ε",
+    ("hessian", "budget_rank"): "Hessian eigenvalues beyond ±1/(ηT)",
+}
+_WORDS = {
+    "effective_rank": "effective rank",
+    "max": "largest eigenvalue",
+    "min": "smallest eigenvalue",
+    "trace": "trace",
+}
+
+
+def _curvature_view(
+    connection: duckdb.DuckDBPyConnection,
+    section: Section,
+    label: str,
+    matrices: tuple[str, ...],
+    quantity: str,
+    note: str,
+) -> View:
+    """A row for each matrix: at the start of tasks and at their end, on one scale."""
+    rows = []
+    for matrix in matrices:
+        panels = [
+            _curvature_panel(connection, section, matrix, quantity, phase) for phase in _PHASES
+        ]
+        rows += _level([panel for panel in panels if panel.series])
+    return View(label, tuple(rows), note)
+
+
+def _curvature_panel(
+    connection: duckdb.DuckDBPyConnection, section: Section, matrix: str, quantity: str, phase: str
+) -> Panel:
+    name = MATRICES[matrix]
+    axis = _QUANTITIES.get((matrix, quantity)) or f"{_WORDS[quantity]} of the {name}"
+    title = f"{name}, at the {phase} of the task"
+    column = f"{matrix}_{quantity}_{phase}"
+    return _panel(connection, section, column, axis, title, level=True)
+
+
+def directions(connection: duckdb.DuckDBPyConnection, section: Section) -> Panel:
+    """Curvature directions at the start of tasks, of the matrix that `counted` names."""
+    matrix, epsilon = counted(connection, section), _epsilon(connection, section)
+    (panel,) = _level([_curvature_panel(connection, section, matrix, "rank", "start")])
+    label = panel.y.label if epsilon is None else f"{panel.y.label} = {epsilon:g}"
+    return panel._replace(y=panel.y._replace(label=label))
+
+
+def counted(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
+    """The matrix whose count stands for curvature: the GGN, or where it has none, the Hessian."""
+    return "ggn" if data.measured(connection, section, "ggn_rank_start") else "hessian"
 
 
 def _level(panels: list[Panel], *, may_log: bool = True) -> tuple[Panel, ...]:
@@ -329,56 +431,59 @@ def _wide(values: np.ndarray) -> bool:
 
 
 def prediction(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
-    """Does the epsilon-rank at a task's start foretell the accuracy reached on it?"""
-    judged = data.metric(connection, section)
-    points = _points(connection, section, judged)
+    """Does the curvature at a task's start foretell the accuracy reached on it?"""
+    judged, matrix = data.metric(connection, section), counted(connection, section)
+    counts = _QUANTITIES[matrix, "rank"]
+    points = _points(connection, section, f"{matrix}_rank_start", judged)
     panels, notes = [], []
     for place, title in ((3, "On the same task"), (4, "On the next task")):
         chosen = [point for point in points if point[place] is not None]
         if chosen:
-            panels.append(_scatter(title, chosen, place, judged))
+            panels.append(_scatter(title, chosen, place, counts, judged))
             notes.append(f"{title}: {_correlations(chosen, place)}")
     caption = (
-        f"Epsilon-rank of the Hessian at the start of a task against {_words(judged)} on it, "
-        "one point for each method, seed and measured task. Points of one run depend on one "
-        "another, so no p-value is given. " + " ".join(notes)
+        f"{counts} at the start of a task against {_words(judged)}, one point for each method, "
+        "seed and measured task whose count was resolved. Points of one run depend on one "
+        "another, so no p-value is given. "
+        + " ".join([*notes, *([GGN] if matrix == "ggn" else [])])
     )
-    title = "Does the epsilon-rank foretell the accuracy?"
-    missing = "There are no tasks with both an epsilon-rank and an accuracy."
+    title = "Does curvature foretell the accuracy?"
+    missing = "There are no tasks with both a count of eigenvalues and an accuracy."
     return _figure("prediction", title, caption, [View("", _level(panels, may_log=False))], missing)
 
 
-def _points(connection: duckdb.DuckDBPyConnection, section: Section, judged: str) -> list[tuple]:
+def _points(
+    connection: duckdb.DuckDBPyConnection, section: Section, rank: str, judged: str
+) -> list[tuple]:
     """(method, rank, note, accuracy on the task, accuracy on the next) of measured tasks."""
-    wanted = {"task": "BIGINT", "hessian_rank_start": "DOUBLE", judged: "DOUBLE"}
+    wanted = {"task": "BIGINT", rank: "DOUBLE", judged: "DOUBLE"}
     tasks = data.source(connection, "tasks", **wanted)
     finite = f'CASE WHEN isfinite("{judged}") THEN "{judged}" END'
     rows = connection.execute(
         f"""
         WITH mine AS (SELECT *, {finite} AS reached FROM {tasks} WHERE study = ? AND stream = ?)
-        SELECT now.method, now.hessian_rank_start, now.seed, now.task, now.reached, later.reached
+        SELECT now.method, now."{rank}", now.seed, now.task, now.reached, later.reached
         FROM mine AS now LEFT JOIN mine AS later ON later.method = now.method
             AND later.seed = now.seed AND later.task = now.task + 1
-        WHERE isfinite(now.hessian_rank_start) ORDER BY now.method, now.seed, now.task
+        WHERE isfinite(now."{rank}") ORDER BY now.method, now.seed, now.task
         """,
         list(section),
     ).fetchall()
     return [
-        (method or "", rank, f"seed {seed}, task {task}", same, later)
-        for method, rank, seed, task, same, later in rows
+        (method or "", count, f"seed {seed}, task {task}", same, later)
+        for method, count, seed, task, same, later in rows
     ]
 
 
-def _scatter(title: str, points: list[tuple], place: int, judged: str) -> Panel:
+def _scatter(title: str, points: list[tuple], place: int, counts: str, judged: str) -> Panel:
     series = []
     for name in data.ordered({point[0] for point in points}):
         mine = [point for point in points if point[0] == name]
         x, y = np.array([p[1] for p in mine]), np.array([p[place] for p in mine])
         notes = tuple(point[2] for point in mine)
         series.append(Series(name, name, x, y, kind="points", notes=notes))
-    across = Axis(
-        "epsilon-rank at the start of the task", log=_wide(np.array([p[1] for p in points]))
-    )
+    wide = _wide(np.array([point[1] for point in points]))
+    across = Axis(f"{counts} at the start of the task", log=wide)
     return Panel(title, across, Axis(_words(judged)), tuple(series))
 
 

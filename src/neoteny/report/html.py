@@ -232,7 +232,7 @@ def _table(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
     window, metric = rows[0]["window"], rows[0]["metric"].replace("_", " ")
     span = "task" if window == 1 else f"{window} tasks"
     heads = (
-        "method", "seeds", f"first {span}", f"last {span}", "below fresh network",
+        "method", "seeds", f"first {span}", f"last {span}", "minus fresh network",
         f"minus {BASELINE}", "95 % interval", "time of a step", "runs",
     )  # fmt: skip
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
@@ -241,7 +241,8 @@ def _table(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
         f'<div class="scroll"><table class="methods"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         f"<p class='table-note'>Mean {escape(metric)} in per cent over the seeds that reached "
-        f"the tasks in question. Differences are in percentage points, paired by seed; the "
+        f"the tasks in question. Differences are in percentage points, paired by seed: "
+        f"minus fresh network, a negative one is plasticity lost; minus {BASELINE}, the "
         f"interval is a bootstrap over seeds and needs two. Time is the median over runs, as a "
         f"multiple of {BASELINE}'s.</p>"
     )
@@ -255,7 +256,7 @@ def _table_row(row: dict[str, Any], best: bool) -> str:
         str(row["seeds"]),
         _number(row["first"], 100.0, ".2f"),
         _last(row, best),
-        _number(row["fresh_gap"], 100.0, "+.2f"),
+        _number(row["gap"], 100.0, "+.2f"),
         _number(row["difference"], 100.0, "+.2f"),
         interval,
         _time(row),

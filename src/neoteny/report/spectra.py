@@ -7,6 +7,16 @@ import numpy as np
 
 from neoteny.report.data import Section, source
 
+_TYPES = {
+    "task": "BIGINT",
+    "phase": "VARCHAR",
+    "matrix": "VARCHAR",
+    "probe": "BIGINT",
+    "node": "DOUBLE",
+    "weight": "DOUBLE",
+    "size": "DOUBLE",
+}
+
 
 class Quadrature(NamedTuple):
     """Nodes of all probes of one seed, each with the eigenvalues it stands for.
@@ -25,46 +35,65 @@ class Measured(NamedTuple):
     seeds: list[Quadrature]
 
 
+def _source(connection: duckdb.DuckDBPyConnection) -> str:
+    """The table of spectra; those whose matrix is not named are of the Hessian."""
+    return (
+        "(SELECT * REPLACE (coalesce(nullif(matrix, ''), 'hessian') AS matrix) "
+        f"FROM {source(connection, 'spectra', **_TYPES)})"
+    )
+
+
+def matrices(connection: duckdb.DuckDBPyConnection, section: Section) -> set[str]:
+    """Of which matrices the section has spectra: "hessian", "ggn", both or none."""
+    rows = connection.execute(
+        f"SELECT DISTINCT matrix FROM {_source(connection)} "
+        "WHERE study = ? AND stream = ? AND isfinite(node)",
+        list(section),
+    ).fetchall()
+    return {matrix for (matrix,) in rows}
+
+
 def early_and_late(
-    connection: duckdb.DuckDBPyConnection, section: Section, phase: str
+    connection: duckdb.DuckDBPyConnection, section: Section, matrix: str, phase: str
 ) -> dict[str, tuple[Measured, Measured]]:
     """For each method, its first and last tasks with spectra from at least half of its seeds.
 
     The two are the same task where only one was measured.
     """
-    spectra = source(connection, "spectra", task="BIGINT", phase="VARCHAR", node="DOUBLE")
     rows = connection.execute(
         f"""
         WITH seen AS (
-            SELECT method, task, count(DISTINCT seed) AS seeds FROM {spectra}
-            WHERE study = ? AND stream = ? AND phase = ? AND isfinite(node) AND task >= 0
+            SELECT method, task, count(DISTINCT seed) AS seeds FROM {_source(connection)}
+            WHERE study = ? AND stream = ? AND matrix = ? AND phase = ? AND isfinite(node)
+                AND task >= 0
             GROUP BY method, task)
         SELECT method, min(task), max(task) FROM seen
         WHERE 2 * seeds >= (SELECT max(seeds) FROM seen AS other WHERE other.method = seen.method)
         GROUP BY method
         """,
-        [*section, phase],
+        [*section, matrix, phase],
     ).fetchall()
+    read = lambda *which: _read(connection, section, matrix, phase, *which)
     return {
-        method: (
-            Measured(first, _read(connection, section, phase, method, first)),
-            Measured(last, _read(connection, section, phase, method, last)),
-        )
+        method: (Measured(first, read(method, first)), Measured(last, read(method, last)))
         for method, first, last in rows
     }
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, section: Section, phase: str, method: str, task: int
+    connection: duckdb.DuckDBPyConnection,
+    section: Section,
+    matrix: str,
+    phase: str,
+    method: str,
+    task: int,
 ) -> list[Quadrature]:
-    types = {"phase": "VARCHAR", "task": "BIGINT", "probe": "BIGINT"}
-    types |= {"node": "DOUBLE", "weight": "DOUBLE", "size": "DOUBLE"}
     rows = connection.execute(
         f"SELECT seed, coalesce(probe, 0), node, weight * coalesce(size, 1) "
-        f"FROM {source(connection, 'spectra', **types)} WHERE study = ? AND stream = ? "
+        f"FROM {_source(connection)} WHERE study = ? AND stream = ? AND matrix = ? "
         "AND phase = ? AND method = ? AND task = ? AND isfinite(node) AND isfinite(weight) "
         "ORDER BY seed",
-        [*section, phase, method, task],
+        [*section, matrix, phase, method, task],
     ).fetchall()
     grouped: dict[int, list] = {}
     for seed, *entry in rows:

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import matplotlib.axis
     import matplotlib.figure
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -30,8 +31,15 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "pdf.fonttype": 42,
 }
+DASHED = (0, (4, 2))
 _PANEL = (3.7, 2.6)
-_DASHED = (0, (4, 2))
+
+
+class Stroke(NamedTuple):
+    """How wide a line is drawn, in points, and how opaque its band."""
+
+    width: float = 1.4
+    shade: float = 0.16
 
 
 def save_figures(
@@ -61,7 +69,7 @@ def save_figures(
     folder.mkdir(parents=True, exist_ok=True)
     colours = inks(data.methods(connection))
     saved = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, view, title in _named_views(connection):
             drawn = draw(view, title, colours)
             for one in formats:
@@ -111,7 +119,7 @@ def draw(view: figures.View, title: str, colours: dict[str, Ink]) -> "matplotlib
     figure.set_layout_engine("constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for place, panel in zip(axes, view.panels, strict=False):
-        _draw_panel(place, panel, colours)
+        draw_panel(place, panel, colours)
     for unused in axes[count:]:
         unused.set_axis_off()
     _draw_legend(figure, view, colours)
@@ -119,16 +127,22 @@ def draw(view: figures.View, title: str, colours: dict[str, Ink]) -> "matplotlib
     return figure
 
 
-def _draw_panel(
-    axes: "matplotlib.axes.Axes", panel: figures.Panel, colours: dict[str, Ink]
+def draw_panel(
+    axes: "matplotlib.axes.Axes",
+    panel: figures.Panel,
+    colours: Mapping[str, Ink],
+    strokes: Mapping[str, Stroke] = MappingProxyType({}),
 ) -> None:
+    """Draw `panel` on `axes`, series in their order; `strokes` are those of some keys."""
     for series in panel.series:
-        _draw_series(axes, series, colours[series.key])
+        _draw_series(axes, series, colours[series.key], strokes.get(series.key, Stroke()))
     for x, label in panel.marks:
         axes.axvline(x, color="#8a8f98", linewidth=0.8, linestyle=":")
         axes.annotate(
             label, (x, 1), (3, -3), ("data", "axes fraction"), "offset points", va="top", size=7
         )
+    for y in panel.levels:
+        axes.axhline(y, color="#8a8f98", linewidth=0.8, zorder=1.5)
     axes.set(title=panel.title, xlabel=panel.x.label, ylabel=panel.y.label)
     for axis, which in ((panel.x, "x"), (panel.y, "y")):
         if axis.log:
@@ -154,19 +168,20 @@ def _set_log_ticks(axis: "matplotlib.axis.Axis") -> None:
     axis.set_major_formatter(FuncFormatter(text))
 
 
-def _draw_series(axes: "matplotlib.axes.Axes", series: figures.Series, ink: Ink) -> None:
+def _draw_series(
+    axes: "matplotlib.axes.Axes", series: figures.Series, ink: Ink, stroke: Stroke
+) -> None:
     steps = "mid" if "steps" in series.kind else None
     if series.low is not None and series.high is not None:
-        axes.fill_between(
-            series.x, series.low, series.high, step=steps, color=ink.light, alpha=0.16, lw=0
-        )
-    options = {"color": ink.light, "linewidth": 1.4, "markersize": 3.2}
+        look = {"color": ink.light, "alpha": stroke.shade, "lw": 0}
+        axes.fill_between(series.x, series.low, series.high, step=steps, **look)
+    options = {"color": ink.light, "linewidth": stroke.width, "markersize": 3.2}
     if series.kind == "points":
         options |= {"linestyle": "none", "marker": ink.marker, "alpha": 0.65, "mew": 0}
         if ink.marker in "_":
             options["mew"] = 1
     elif "dashed" in series.kind or series.kind == "marks":
-        options |= {"linestyle": _DASHED, "linewidth": 1.1}
+        options |= {"linestyle": DASHED, "linewidth": 0.8 * stroke.width}
     if series.kind == "marks" or (series.kind == "line" and len(series.x) <= 30):
         options |= {"marker": "o", "markersize": 2.2 if series.kind == "marks" else 2.6}
     axes.plot(series.x, series.y, drawstyle=f"steps-{steps}" if steps else "default", **options)
@@ -185,7 +200,7 @@ def _draw_legend(
             [],
             [],
             color=colours[key].light,
-            linestyle={"points": "none", "marks": _DASHED}.get(kind, "-"),
+            linestyle={"points": "none", "marks": DASHED}.get(kind, "-"),
             marker=colours[key].marker if kind == "points" else "",
             markersize=4,
         )

@@ -23,8 +23,8 @@ def methods_table(
     - `seeds`: how many seeds have run; `statuses`: runs by status; `tasks`: tasks reached;
     - `first`, `last`: mean accuracy on tasks 0..k-1 and T-k..T-1, over the seeds that have
       all k of them (`last_seeds` for the second), so a diverged run is not in `last`;
-    - `fresh_gap`: fresh network minus learner on those of the last k tasks on which a fresh
-      network was trained, else on the last task that has one; positive means plasticity
+    - `gap`: learner minus fresh network on those of the last k tasks on which a fresh
+      network was trained, else on the last task that has one; negative means plasticity
       was lost;
     - `difference`, `low`, `high`: `last` minus that of `bp`, paired by seed, with the
       bootstrap interval of `neoteny.statistics.paired_difference`; `pairs`: seeds in it;
@@ -46,6 +46,29 @@ def methods_table(
     return [row for section in chosen for row in _rows(connection, section)]
 
 
+SUMMARY = (
+    "stream", "method", "seeds", "first", "last", "gap", "difference", "low", "high",
+    "relative_time",
+)  # fmt: skip
+
+
+def methods_summary(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """The methods of every stream in as few columns as a terminal has room for.
+
+    The columns are those of `methods_table` that are named in `SUMMARY`, unrounded; streams
+    come in order of name, methods as there. Where the tables hold several studies, each
+    stream is named with its study, as `study: stream`.
+    """
+    found = data.sections(connection)
+    several = len({section.study for section in found}) > 1
+    rows = []
+    for section in found:
+        name = f"{section.study}: {section.stream}" if several else section.stream
+        for row in _rows(connection, section):
+            rows.append({column: row[column] for column in SUMMARY} | {"stream": name})
+    return rows
+
+
 def _missing_message(stream: str, study: str | None, found: list[Section]) -> str:
     known = ", ".join(sorted({repr(section.stream) for section in found})) or "no stream at all"
     place = "" if study is None else f" of study {study!r}"
@@ -57,7 +80,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
     window, accuracy = max(1, tasks // 10), data.metric(connection, section)
     first = _window_means(connection, section, accuracy, 0, window)
     last = _window_means(connection, section, accuracy, max(0, tasks - window), window)
-    gaps = _fresh_gaps(connection, section, accuracy, tasks - window)
+    gaps = _gaps(connection, section, accuracy, tasks - window)
     reached, runs = _reached(connection, section), _runs(connection, section)
     return [
         {
@@ -72,7 +95,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
             "first": _mean(first.get(method, {})),
             "last": _mean(last.get(method, {})),
             "last_seeds": len(last.get(method, {})),
-            "fresh_gap": _mean(gaps.get(method, {})),
+            "gap": _mean(gaps.get(method, {})),
             **_difference(method, last),
             **_time(method, runs),
         }
@@ -94,7 +117,7 @@ def _window_means(
     return _by_method(rows)
 
 
-def _fresh_gaps(
+def _gaps(
     connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, start: int
 ) -> dict[str, dict[int, float]]:
     fresh = data.reference(accuracy)
@@ -102,7 +125,7 @@ def _fresh_gaps(
     rows = connection.execute(
         f"""
         WITH gaps AS (
-            SELECT method, seed, task, "{fresh}" - "{accuracy}" AS gap FROM {tasks}
+            SELECT method, seed, task, "{accuracy}" - "{fresh}" AS gap FROM {tasks}
             WHERE study = ? AND stream = ? AND isfinite("{fresh}") AND isfinite("{accuracy}"))
         SELECT method, seed, avg(gap) FROM gaps
         WHERE task >= least(?, (SELECT max(task) FROM gaps)) GROUP BY method, seed ORDER BY seed

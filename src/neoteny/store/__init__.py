@@ -16,7 +16,7 @@ executions, so a killed and resumed run ends with the table of an uninterrupted 
 Reading takes no lock, and may go on while runs are writing.
 """
 
-from neoteny.store.files import StoreError, write_text
+from neoteny.store.files import StoreError, read_checkpoint, write_text
 from neoteny.store.reading import Result, connect, find_runs, query, status
 from neoteny.store.records import check
 from neoteny.store.run import Run
@@ -29,6 +29,7 @@ __all__ = [
     "connect",
     "find_runs",
     "query",
+    "read_checkpoint",
     "status",
     "write_text",
 ]

@@ -43,7 +43,8 @@ def connect(folder: Path | str, *, spectra: bool = True):
       microseconds_per_step, folder, config and provenance (JSON text).
     - `tasks`: study, stream, method, seed, task, online_accuracy, final_accuracy,
       heldout_accuracy, fresh_accuracy, and all other columns of any run.
-    - `spectra`: study, stream, method, seed, task, phase, probe, node, weight, size; empty
+    - `spectra`: study, stream, method, seed, task, phase, matrix, probe, node, weight,
+      size; empty
       with `spectra=False`, which spares reading thousands of files.
 
     The tables are copies: nothing done to them reaches the folder. Where runs disagree on
@@ -211,35 +212,42 @@ def _first_unreadable(database, paths: list[Path]) -> Path | None:
 def _load_spectra(database, folder: Path, config: dict) -> None:
     found = []
     for path in folder.glob("spectra/task-*.npz"):
-        if name := re.fullmatch(r"task-(\d+)-([\w-]+)", path.stem):
+        if name := re.fullmatch(r"task-(\d+)-(\w+)-(\w+)", path.stem):
             arrays = read_arrays(path)
             if not {"nodes", "weights"} <= arrays.keys():
                 continue
             shapes = arrays["nodes"].shape, arrays["weights"].shape
             if shapes[0] != shapes[1] or shapes[0] == ():
                 raise StoreError(damaged(path, "its nodes and weights differ in shape"))
-            found.append((int(name[1]), name[2], arrays))
+            found.append((int(name[1]), name[2], name[3], arrays))
     if not found:
         return
-    found.sort(key=lambda item: item[:2])
-    phases = sorted({phase for _, phase, _ in found})
-    parts = [_flat(task, phases.index(phase), arrays) for task, phase, arrays in found]
+    found.sort(key=lambda item: item[:3])
+    labels = sorted({label for item in found for label in item[1:3]})
+    parts = [
+        _flat(task, labels.index(phase), labels.index(matrix), arrays)
+        for task, phase, matrix, arrays in found
+    ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     database.register("quadratures", columns)
     database.execute(
-        "INSERT INTO spectra SELECT ?, ?, ?, ?, task, (?::VARCHAR[])[phase + 1], probe, node, "
-        "weight, CASE WHEN size >= 0 THEN size END FROM quadratures",
-        [*(config[name] for name in KEY), phases],
+        "WITH named AS (SELECT *, ?::VARCHAR[] AS labels FROM quadratures) "
+        "INSERT INTO spectra SELECT ?, ?, ?, ?, task, labels[phase + 1], labels[matrix + 1], "
+        "probe, node, weight, CASE WHEN size >= 0 THEN size END FROM named",
+        [labels, *(config[name] for name in KEY)],
     )
     database.unregister("quadratures")
 
 
-def _flat(task: int, phase: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _flat(
+    task: int, phase: int, matrix: int, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     nodes, weights = arrays["nodes"], arrays["weights"]
     whole = lambda value: np.full(nodes.size, value, np.int64)
     return {
         "task": whole(task),
         "phase": whole(phase),
+        "matrix": whole(matrix),
         "probe": np.arange(nodes.size) // max(nodes.shape[-1], 1),
         "node": nodes.ravel().astype(np.float64),
         "weight": weights.ravel().astype(np.float64),

@@ -100,18 +100,21 @@ class Run:
         table.append(known | row)
         self.tasks_done += 1
 
-    def save_spectrum(self, task: int, phase: str, **arrays: Any) -> None:
-        """Write the spectrum measured in `task` at `phase` (`"start"`, `"end"`) at once.
+    def save_spectrum(
+        self, task: int, phase: str, matrix: str = "hessian", **arrays: Any
+    ) -> None:
+        """Write the spectrum of `matrix` measured in `task` at `phase` (`"start"`, `"end"`).
 
         Whole from now on; sure to outlast a loss of power from the next `commit`.
         `nodes` and `weights` of shape `(probes, steps)` and the scalar `size` are what the
         table `spectra` shows; other arrays are kept beside them.
         """
         self._writable()
-        if not re.fullmatch(r"[\w-]+", phase):
-            raise StoreError(f"`phase` is {phase!r}: use letters, digits, `_` and `-`.")
+        for name, value in {"phase": phase, "matrix": matrix}.items():
+            if not re.fullmatch(r"\w+", value):
+                raise StoreError(f"`{name}` is {value!r}: use letters, digits and `_`.")
         folder = self.folder / "spectra"
-        path = folder / f"task-{task:05d}-{phase}.npz"
+        path = folder / f"task-{task:05d}-{phase}-{matrix}.npz"
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -127,6 +130,10 @@ class Run:
         microseconds_per_step: float | None,
     ) -> None:
         """Make all rows so far durable, with the arrays from which training can go on.
+
+        A kill at any instant leaves this commit or the one before; a loss of power too, as
+        spectra and table are flushed to disk before the checkpoint takes its place. Costs some
+        20 ms for 60 columns and five flushes, six with new spectra.
 
         **Arguments:**
 

@@ -30,6 +30,7 @@ SPECTRA = {
     **KEY,
     "task": "BIGINT",
     "phase": "VARCHAR",
+    "matrix": "VARCHAR",
     "probe": "BIGINT",
     "node": "DOUBLE",
     "weight": "DOUBLE",

@@ -5,33 +5,18 @@ environment names, or else are downloaded once into a cache; either way a file i
 if it is, to the last bit, the one its authors published.
 """
 
-import contextlib
-import hashlib
-import http.client
-import os
-import secrets
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from neoteny import cache
-from neoteny.errors import UserError, unknown
+from neoteny.errors import unknown
+from neoteny.streams import files
+from neoteny.streams.files import DataError, Progress
 from neoteny.streams.idx import read_idx
 from neoteny.types import Batch, Dataset
-
-Progress = Callable[[str, int, int], None]
-"""Called while a file is downloaded with its name, the bytes so far and the bytes in all."""
-
-
-class DataError(UserError):
-    """A data set, or a stream over it, that cannot be had as asked; says what to do instead."""
 
 
 def load(
@@ -44,7 +29,7 @@ def load(
     `mnist` and `fashion-mnist` have the official 60,000 and 10,000 rows of 784 (220 MB).
 
     Their files are sought in `folder`, else in the folder that the environment variable
-    NEOTENY_DATA names, else in the cache (`cache_folder`), where missing ones are downloaded.
+    NEOTENY_DATA names, else in the cache (`files.cache_folder`), where missing ones are downloaded.
 
     **Arguments:**
 
@@ -85,22 +70,9 @@ def locate(name: str, *, folder: Path | str | None = None) -> str:
 
     **Raises:** `DataError` if files are missing, saying which and where they were sought.
     """
-    if name not in _SOURCES:
+    if name not in files.SOURCES:
         return "embedded" if name == "digits" else "its own loader"
-    given = folder if folder is not None else os.environ.get("NEOTENY_DATA")
-    places = [Path(given) / name, Path(given)] if given else [cache_folder(name)]
-    for place in places:
-        if all(_find(place, file) for file in _SOURCES[name].files):
-            return str(place)
-    raise DataError(
-        f"not in {' or '.join(map(str, places))}"
-        + ("" if given else "; downloaded when first used")
-    )
-
-
-def cache_folder(name: str) -> Path:
-    """Where downloaded files of the data set `name` are kept: `data/NAME` in neoteny's cache."""
-    return cache.folder() / "data" / name
+    return str(files.locate(name, folder=folder))
 
 
 # ---- digits: embedded in scikit-learn, split here
@@ -144,84 +116,8 @@ def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:
 # ---- the MNIST family: four official files in a folder or the cache
 
 
-class _File(NamedTuple):
-    """An official file: what it must be as published, and what once decompressed."""
-
-    name: str
-    size: int
-    sha256: str
-    unzipped_size: int
-    unzipped_sha256: str
-
-
-class _Source(NamedTuple):
-    mirrors: tuple[str, ...]
-    files: tuple[_File, ...]  # images and labels to train on, then the same held out
-
-
-_NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-_UNZIPPED_SIZES = (47_040_016, 60_008, 7_840_016, 10_008)
-
-
-def _files(sizes: list[int], sha256: list[str], unzipped_sha256: list[str]) -> tuple[_File, ...]:
-    rows = zip(_NAMES, sizes, sha256, _UNZIPPED_SIZES, unzipped_sha256, strict=True)
-    return tuple(_File(*row) for row in rows)
-
-
-# Computed from copies whose MD5s are those the authors published: a test compares.
-_SOURCES = {
-    "mnist": _Source(
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        _files(
-            [9_912_422, 28_881, 1_648_877, 4_542],
-            [
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            ],
-            [
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ],
-        ),
-    ),
-    "fashion-mnist": _Source(
-        (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ),
-        _files(
-            [26_421_880, 29_515, 4_422_102, 5_148],
-            [
-                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            ],
-            [
-                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            ],
-        ),
-    ),
-}
-
-
 def _load_idx(name: str, *, folder: Path | str | None, progress: Progress | None) -> Dataset:
-    paths = _given(name, folder) or _cached(name, progress)
+    paths = files.paths(name, folder=folder, progress=progress)
     images, labels, heldout_images, heldout_labels = map(read_idx, paths)
     train, heldout = _rows(images, labels), _rows(heldout_images, heldout_labels)
     return Dataset(name, train, heldout, num_classes=10)
@@ -229,150 +125,6 @@ def _load_idx(name: str, *, folder: Path | str | None, progress: Progress | None
 
 def _rows(images: np.ndarray, labels: np.ndarray) -> Batch:
     return _batch(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
-
-
-def _given(name: str, folder: Path | str | None) -> list[Path] | None:
-    """Find and check the four files in the folder the user named, if one is."""
-    named = "`folder`" if folder is not None else "the environment variable NEOTENY_DATA"
-    if folder is None and not (folder := os.environ.get("NEOTENY_DATA")):
-        return None
-    files, root = _SOURCES[name].files, Path(folder).expanduser()
-    places = [root / name, root]
-    found = [[_find(place, file) for file in files] for place in places]
-    paths = max(found, key=lambda paths: sum(path is not None for path in paths))
-    missing = [file.name for file, path in zip(files, paths, strict=True) if path is None]
-    if missing:
-        raise DataError(
-            f"{named} is `{folder}`, but neither `{places[0]}` nor `{root}` itself holds all files "
-            f"of {name}: missing {', '.join(missing)}. Put them there (with or without .gz), name "
-            "the folder that has them (`--data DIR`, `folder=DIR` or NEOTENY_DATA), or name none "
-            "to have them downloaded."
-        )
-    advice = "Replace it with the official file, or name no folder to have that downloaded."
-    whole = [path for path in paths if path is not None]
-    for file, path in zip(files, whole, strict=True):
-        _check(path, name, file, advice)
-    return whole
-
-
-def _find(folder: Path, file: _File) -> Path | None:
-    choices = (folder / file.name, folder / file.name.removesuffix(".gz"))
-    return next((path for path in choices if path.is_file()), None)
-
-
-def _cached(name: str, progress: Progress | None) -> list[Path]:
-    """Check the four files in the cache, downloading those that are not there."""
-    folder, (mirrors, files) = cache_folder(name), _SOURCES[name]
-    advice = "Delete it and try again: it will be downloaded anew."
-    for file in files:
-        path = folder / file.name
-        if path.is_file():
-            _check(path, name, file, advice)
-        else:
-            _download(file, name, mirrors, path, progress)
-    return [folder / file.name for file in files]
-
-
-def _check(path: Path, name: str, file: _File, advice: str) -> None:
-    zipped = path.name == file.name
-    size, sha256 = file[1:3] if zipped else file[3:5]
-    if (found := path.stat().st_size) != size:
-        raise DataError(
-            f"`{path}` is not {name}'s official file: that has {size:,} bytes, and this has "
-            f"{found:,}. {advice}"
-        )
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != sha256:
-        raise DataError(
-            f"`{path}` is not {name}'s official file: that has SHA-256 {sha256}, and this has "
-            f"{digest}. {advice}"
-        )
-
-
-# ---- download: to a file of this process's own, checked, then renamed in one step
-
-_TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 2**16
-_ABANDONED = 24 * 3600.0  # seconds after which a part belongs to a process that was killed
-
-
-class _MirrorError(Exception):
-    """One mirror did not give the file; the next one may."""
-
-
-def _download(
-    file: _File, name: str, mirrors: tuple[str, ...], target: Path, progress: Progress | None
-) -> None:
-    """Fetch `file` to `target`, which only ever holds the whole, checked file.
-
-    Each process writes a part of its own, so two that download at once both succeed.
-    """
-    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    reasons = []
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target.parent)
-        for mirror in mirrors:
-            try:
-                _fetch(mirror + file.name, file, part, progress)
-            except _MirrorError as error:
-                reasons.append(f"{mirror}{file.name}: {error}")
-            else:
-                os.replace(part, target)
-                return
-    except OSError as error:
-        raise DataError(
-            f"Could not write `{target}`, to which a file of {name} is downloaded: {error}. Make "
-            "room or name another cache (NEOTENY_CACHE=DIR), or name a folder that has the files "
-            "(`--data DIR`)."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    names = ", ".join(other.name for other in _SOURCES[name].files)
-    raise DataError(
-        f"Could not download `{file.name}` of {name} ({'; '.join(reasons)}). Try again with a "
-        f"network, or fetch {names} elsewhere and name their folder: `--data DIR`, `folder=DIR` "
-        "or NEOTENY_DATA. `digits` needs no download."
-    )
-
-
-def _fetch(url: str, file: _File, part: Path, progress: Progress | None) -> None:
-    report = progress or (lambda *_: None)
-    digest, done = hashlib.sha256(), 0
-    report(file.name, 0, file.size)
-    with part.open("wb") as stream:
-        for chunk in _chunks(url):
-            done += len(chunk)
-            if done > file.size:
-                raise _MirrorError(f"sent more than the {file.size:,} bytes of the official file")
-            digest.update(chunk)
-            stream.write(chunk)
-            report(file.name, done, file.size)
-    if done < file.size:
-        raise _MirrorError(f"broke off after {done:,} of {file.size:,} bytes")
-    if digest.hexdigest() != file.sha256:
-        raise _MirrorError(f"sent another file (SHA-256 {digest.hexdigest()}, not {file.sha256})")
-
-
-def _chunks(url: str) -> Iterator[bytes]:
-    request = urllib.request.Request(url, headers={"User-Agent": "neoteny"})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            while chunk := response.read(_CHUNK):
-                yield chunk
-    except urllib.error.URLError as error:
-        raise _MirrorError(str(error.reason) or str(error)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _MirrorError(str(error) or type(error).__name__) from error
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):  # its owner, or another process, was faster
-            if time.time() - part.stat().st_mtime > _ABANDONED:
-                part.unlink()
 
 
 DATASETS: dict[str, Callable[..., Dataset]] = {

@@ -1,20 +1,21 @@
 """The verdict on plasticity: who loses it, whether the spectrum goes first, what prevents it.
 
 Everything is judged per stream, by differences within a seed and a bootstrap interval over
-seeds, against tolerances fixed here before any run was looked at.
+seeds, against the tolerances here, the same for every stream and method.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from neoteny.statistics import Interval, bootstrap_mean, paired_difference
+from neoteny.statistics import Interval, bootstrap_mean
 
 TOLERANCE = 0.05
 """Accuracy lost against a fresh network that counts as loss of plasticity: five points."""
 
 ONSET = 0.2
-"""A quantity has begun to fall when a fifth of its first value above its floor is gone."""
+"""A quantity has begun to fall when a fifth of its highest value so far, above its floor, is gone."""
 
 KEPT = 0.5
 """A spectrum is kept while at least half of its first count of eigenvalues is left."""
@@ -32,22 +33,28 @@ class Verdict(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What a verdict reads of one run: per task, with NaN where a task was not measured."""
+    """What a verdict reads of one run: per task, with NaN where a task was not measured.
+
+    `tasks` were asked for; a run that diverged, or is not done, has fewer entries.
+    """
 
     accuracy: np.ndarray
     fresh: np.ndarray
     rank: np.ndarray
     chance: float
+    tasks: int
 
 
 def judge(connection) -> list[Verdict]:
     """Judge all runs of the tables behind `connection` (see `neoteny.store.connect`).
 
     Per stream: (1) `bp` loses plasticity, that is, late in the stream it ends tasks more than
-    `TOLERANCE` below a fresh network on the same tasks; (2) the number of Hessian eigenvalues
-    above epsilon at task start begins to fall at an earlier task than accuracy does; (3)
-    `l2_er` keeps both; (4) the same two questions of every other method. Where there is one
-    seed there is no interval, and the verdict is undecided.
+    `TOLERANCE` below a fresh network on the same tasks; (2) the number of curvature directions
+    at task start, eigenvalues of the generalised Gauss-Newton matrix above epsilon (of the
+    Hessian where that was not measured), begins to fall at an earlier task than accuracy does;
+    (3) `l2_er` keeps both; (4) the same two questions of every other method. Where there is one
+    seed there is no interval, and where a run diverged or did not measure what a claim is
+    about, its late stream is unknown: the verdict is undecided.
     """
     verdicts = []
     for stream in _column(connection, "SELECT DISTINCT stream FROM tasks ORDER BY stream"):
@@ -68,7 +75,7 @@ def judge(connection) -> list[Verdict]:
 
 
 def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
-    gap = bootstrap_mean([_gap(life) for life in lives.values()])
+    gap = _interval([_gap(life) for life in lives.values()])
     outcome = _decide(holds=gap.high < -TOLERANCE, fails=gap.low > -TOLERANCE)
     return Verdict(
         stream,
@@ -80,22 +87,26 @@ def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
 
 def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
     claim = "bp's spectrum collapses before its accuracy does"
-    onsets = {
-        seed: (_onset(life.rank, 0.0), _onset(life.accuracy, life.chance))
-        for seed, life in lives.items()
-    }
-    both = [(a, b) for a, b in onsets.values() if a is not None and b is not None]
-    if len(both) < len(onsets):
-        missing = [
-            name
-            for place, name in enumerate(("spectrum", "accuracy"))
-            if any(pair[place] is None for pair in onsets.values())
-        ]
-        lost = len(onsets) - len(both)
-        text = (
-            f"in {lost} of {_seeds(lives)} no fall of the {' or the '.join(missing)} by {ONSET:.0%}"
+    if not any(np.isfinite(life.rank).any() for life in lives.values()):
+        return Verdict(stream, claim, "undecided", f"no spectrum measured, {_seeds(lives)}")
+    # accuracy is read at the tasks that have a spectrum, so that neither is seen any sooner
+    onsets = [
+        (
+            _onset(life.rank, 0.0),
+            _onset(np.where(np.isfinite(life.rank), life.accuracy, np.nan), life.chance),
         )
-        return Verdict(stream, claim, "undecided", text)
+        for life in lives.values()
+    ]
+    both = [(a, b) for a, b in onsets if a is not None and b is not None]
+    if len(both) < len(onsets):
+        alone = sum(rank is None and accuracy is not None for rank, accuracy in onsets)
+        return Verdict(
+            stream,
+            claim,
+            _decide(holds=False, fails=alone == len(onsets) > 1),
+            f"accuracy fell by {ONSET:.0%} and the eigenvalue count did not in {alone} of "
+            f"{_seeds(lives)}, both fell in {len(both)}",
+        )
     lead = bootstrap_mean([float(accuracy - rank) for rank, accuracy in both])
     tasks = np.mean(both, axis=0)
     return Verdict(
@@ -103,22 +114,23 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
         claim,
         _decide(holds=lead.low > 0, fails=lead.high <= 0),
         f"eigenvalue count down by {ONSET:.0%} at task {tasks[0]:.1f}, accuracy at {tasks[1]:.1f}: "
-        f"lead {lead.mean:.1f} tasks [{lead.low:.1f}, {lead.high:.1f}], {_seeds(lives)}",
+        f"lead {_shown(lead, lambda value: f'{value:.1f}', unit=' tasks')}, {_seeds(lives)}",
     )
 
 
 def _keeps_both(stream: str, method: str, lives: dict[str, dict[int, Life]]) -> Verdict:
     own = lives[method]
-    gap = bootstrap_mean([_gap(life) for life in own.values()])
-    share = bootstrap_mean([_share_left(life) for life in own.values()])
+    gap = _interval([_gap(life) for life in own.values()])
+    share = _interval([_share_left(life) for life in own.values()])
     outcome = _decide(
         holds=gap.low > -TOLERANCE and share.low > KEPT,
         fails=gap.high < -TOLERANCE or share.high < KEPT,
     )
     evidence = f"late gap to a fresh network {_points(gap)}; eigenvalues left {_percent(share)}"
     if "bp" in lives:
-        late = [{s: _late(life) for s, life in lives[name].items()} for name in (method, "bp")]
-        evidence += f"; late accuracy against bp {_points(paired_difference(*late), signed=True)}"
+        shared = sorted(own.keys() & lives["bp"].keys())
+        ahead = _interval([_late(own[seed]) - _late(lives["bp"][seed]) for seed in shared])
+        evidence += f"; late accuracy against bp {_points(ahead)}"
     return Verdict(
         stream, f"{method} keeps accuracy and spectrum", outcome, f"{evidence}, {_seeds(own)}"
     )
@@ -129,51 +141,62 @@ def _decide(*, holds: bool, fails: bool) -> Outcome:
     return "holds" if holds else "fails" if fails else "undecided"
 
 
+def _interval(values: list[float]) -> Interval:
+    """The mean over seeds; without ends, so undecided, where a seed has no value."""
+    known = [value for value in values if np.isfinite(value)]
+    if known and len(known) == len(values):
+        return bootstrap_mean(values)
+    mean = float(np.mean(known)) if known else np.nan
+    return Interval(mean, np.nan, np.nan, len(known), "not measured in every seed")
+
+
 def _gap(life: Life) -> float:
     """Accuracy minus a fresh network's, over the tasks of the last third where both are known."""
-    tasks = np.flatnonzero(np.isfinite(life.fresh) & np.isfinite(life.accuracy))
-    late = tasks[tasks >= 2 * len(life.accuracy) // 3]
-    chosen = late if len(late) else tasks[-1:]
-    return float(np.mean(life.accuracy[chosen] - life.fresh[chosen])) if len(chosen) else np.nan
+    gaps = (life.accuracy - life.fresh)[2 * life.tasks // 3 :]
+    known = gaps[np.isfinite(gaps)]
+    return float(np.mean(known)) if len(known) and _whole(life) else np.nan
 
 
 def _late(life: Life) -> float:
     """Mean accuracy on the last tenth of the tasks."""
-    return float(np.mean(life.accuracy[-max(1, len(life.accuracy) // 10) :]))
+    late = life.accuracy[-max(1, life.tasks // 10) :]
+    return float(np.mean(late)) if _whole(life) else np.nan
 
 
 def _share_left(life: Life) -> float:
     """Eigenvalues above epsilon at the last measured task's start, as a share of the first's."""
     known = life.rank[np.isfinite(life.rank)]
-    return float(known[-1] / known[0]) if len(known) and known[0] > 0 else np.nan
+    judged = len(known) > 1 and known[0] > 0 and _whole(life)
+    return float(known[-1] / known[0]) if judged else np.nan
+
+
+def _whole(life: Life) -> bool:
+    return len(life.accuracy) == life.tasks
 
 
 def _onset(values: np.ndarray, floor: float) -> int | None:
-    """The first task from which the quantity stays, in the mean, below its first value's share.
+    """The first measured task that has lost `ONSET` of the peak before it, and the next one too.
 
-    Noise in one task is no onset: the value there and at the next measured task must both be low.
+    Noise in one task is no onset.
     """
     tasks = np.flatnonzero(np.isfinite(values))
-    if len(tasks) < 2:
-        return None
-    limit = floor + (1 - ONSET) * (values[tasks[0]] - floor)
-    low = values[tasks] < limit
-    for place in range(len(tasks)):
-        if low[place] and (place + 1 == len(tasks) or low[place + 1]):
-            return int(tasks[place])
-    return None
+    above = values[tasks] - floor
+    peak = np.maximum.accumulate(above)
+    low = (peak > 0) & (above < (1 - ONSET) * peak)
+    lasting = np.flatnonzero(low[:-1] & low[1:])
+    return int(tasks[lasting[0]]) if len(lasting) else None
 
 
 def _lives(connection, stream: str, method: str) -> dict[int, Life]:
-    (metric,) = _column(
-        connection,
-        "SELECT DISTINCT config ->> '$.setting.metric' FROM runs WHERE stream = ? AND method = ?",
-        stream,
-        method,
-    )[:1]
+    metric, asked = connection.execute(
+        "SELECT config ->> '$.setting.metric', (config ->> '$.tasks')::INTEGER FROM runs "
+        "WHERE stream = ? AND method = ? ORDER BY seed",
+        [stream, method],
+    ).fetchone()
     fresh = {"final_accuracy": "fresh_accuracy", "online_accuracy": "fresh_online_accuracy"}[metric]
     known = _column(connection, "SELECT column_name FROM (DESCRIBE tasks)")
-    rank = "hessian_rank_start" if "hessian_rank_start" in known else "NULL::DOUBLE"
+    counts = [name for name in ("ggn_rank_start", "hessian_rank_start") if name in known]
+    rank = counts[0] if counts else "NULL::DOUBLE"
     rows = connection.execute(
         f"SELECT seed, {metric}, {fresh}, {rank}, chance_accuracy FROM tasks "
         "WHERE stream = ? AND method = ? ORDER BY seed, task",
@@ -181,7 +204,7 @@ def _lives(connection, stream: str, method: str) -> dict[int, Life]:
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     return {
-        int(seed): Life(*table[table[:, 0] == seed][:, 1:4].T, chance=float(table[0, 4]))
+        int(seed): Life(*table[table[:, 0] == seed][:, 1:4].T, float(table[0, 4]), asked)
         for seed in np.unique(table[:, 0])
     }
 
@@ -190,15 +213,22 @@ def _column(connection, sql: str, *values) -> list:
     return [row[0] for row in connection.execute(sql, list(values)).fetchall()]
 
 
-def _points(interval: Interval, signed: bool = True) -> str:
-    sign = "+" if signed else ""
-    low, high = 100 * interval.low, 100 * interval.high
-    return f"{100 * interval.mean:{sign}.1f} points [{low:{sign}.1f}, {high:{sign}.1f}]"
+def _points(interval: Interval) -> str:
+    return _shown(interval, lambda value: f"{100 * value:+.1f}", unit=" points")
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.mean:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+    return _shown(interval, lambda value: f"{value:.0%}")
 
 
-def _seeds(lives: dict) -> str:
-    return f"{len(lives)} seed{'s' if len(lives) != 1 else ''}"
+def _shown(interval: Interval, form: Callable[[float], str], unit: str = "") -> str:
+    if not np.isfinite(interval.mean):
+        return "not measured"
+    ends = f"[{form(interval.low)}, {form(interval.high)}]"
+    return f"{form(interval.mean)}{unit} {ends if np.isfinite(interval.low) else '[no interval]'}"
+
+
+def _seeds(lives: dict[int, Life]) -> str:
+    partial = sum(not _whole(life) for life in lives.values())
+    text = f"{len(lives)} seed{'s' if len(lives) != 1 else ''}"
+    return f"{text}, {partial} of them without all tasks" if partial else text

@@ -43,8 +43,8 @@ SPECTRAL_COLLAPSE_DIGITS = Study(
             metric="final_accuracy",
             network=NetworkConfig(widths=(100, 100, 100)),
             training=TrainingConfig(optimiser="adam", learning_rate=1e-3, batch=16, epochs=20),
-            probes=ProbesConfig(spectrum_every=3, fresh_every=5),
-            hyperparameters={"er": {"every": 20}, "l2_er": {"every": 20}},
+            probes=ProbesConfig(spectrum_every=2, fresh_every=5),
+            hyperparameters={"er": {"every": 50}, "l2_er": {"every": 50}},
         ),
         "permuted-pixels": Setting(
             stream=StreamConfig(rule="permuted-pixels", dataset="digits"),

@@ -106,8 +106,12 @@
       xaxis: { ...axis(panel.x, across, style), showgrid: false, showline: true, unifiedhovertitle: {
         text: panel.x.label === "task" ? "task %{x}" : "%{x:.3~g}" } },
       yaxis: axis(panel.y, up, style),
-      shapes: panel.marks.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1,
-        line: { color: style.faint, width: 1, dash: "dot" } })),
+      shapes: [
+        ...panel.marks.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1,
+          line: { color: style.faint, width: 1, dash: "dot" } })),
+        ...panel.levels.map((y) => ({ type: "line", y0: y, y1: y, xref: "paper", x0: 0, x1: 1,
+          line: { color: style.faint, width: 1 } })),
+      ],
       annotations: panel.marks.map(([x, text]) => ({ x: place(x), y: 1, yref: "paper", text,
         showarrow: false, xanchor: "left", yanchor: "top", xshift: 3, font: { size: 11 } })),
     };

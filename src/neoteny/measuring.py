@@ -1,0 +1,114 @@
+"""Curvature on a run's cadence: which spectra are taken, and the columns they become."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from neoteny import curvature
+from neoteny.config import ProbesConfig, Setting
+from neoteny.losses import cross_entropy, task_loss
+from neoteny.types import Batch, Network, Params, PRNGKey
+
+Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
+
+RESOLVED = 0.2
+"""A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
+
+
+def tridiagonalisers(
+    network: Network, rowwise_loss: Callable, plan: ProbesConfig
+) -> dict[str, Coefficients]:
+    """Compiled Lanczos runs on each matrix: the Hessian, and for cross-entropy the GGN.
+
+    The Hessian is what the main paper measures. The generalised Gauss-Newton matrix is its part
+    without the network's own curvature: positive, of rank at most rows x (classes - 1), and so
+    with a gap between its bulk and zero in which a threshold can stand.
+    """
+
+    def size(params: Params) -> dict[str, int]:
+        total = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return {"num_steps": min(plan.spectrum_steps, total), "num_probes": plan.spectrum_probes}
+
+    @jax.jit
+    def hessian(params, batch, key):
+        loss = task_loss(network, rowwise_loss, batch)
+        return curvature.lanczos_coefficients(loss, params, key, **size(params))
+
+    @jax.jit
+    def ggn(params, batch, key):
+        outputs = lambda params: network.apply(params, batch.inputs)[0]
+        operator = curvature.ggn_vector_product(outputs, params)
+        return curvature.operator_coefficients(operator, key, **size(params))
+
+    return {"hessian": hessian} | ({"ggn": ggn} if rowwise_loss is cross_entropy else {})
+
+
+def spectra(
+    matrices: dict[str, Coefficients], params: Params, train: Batch, key: PRNGKey, rows: int
+) -> dict[str, dict[str, Any]]:
+    """For each matrix at `params`: the tridiagonal forms, their quadratures, and its size."""
+    batch = jax.tree.map(lambda array: array[:rows], train)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    found = {}
+    for name, tridiagonal in matrices.items():
+        alphas, betas = jax.device_get(tridiagonal(params, batch, key))
+        nodes, weights = curvature.quadrature(alphas, betas)[:2]
+        found[name] = {
+            "nodes": nodes, "weights": weights, "size": size, "alphas": alphas, "betas": betas
+        }  # fmt: skip
+    return found
+
+
+def columns(
+    matrix: str, phase: str, arrays: dict[str, Any], setting: Setting, steps: int
+) -> dict[str, float | None]:
+    """The numbers of one spectrum that stand in the table, as `hessian_rank_start`.
+
+    - `rank`: eigenvalues beyond ±epsilon; `budget_rank`: beyond ±1/(learning rate x steps),
+      those that the task's budget can use. Null where the quadrature cannot tell, because it
+      puts a heavy node now on one side of the threshold and now on the other.
+    - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`.
+    """
+    spectrum = curvature.quadrature(arrays["alphas"], arrays["betas"])
+    size = arrays["size"]
+    budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
+    effective, trace = curvature.effective_rank(spectrum, size), curvature.trace(spectrum, size)
+    rank, rank_error = _count(arrays, setting.probes.epsilon)
+    budget_rank, budget_error = _count(arrays, budget)
+    extremes = curvature.extreme_eigenvalues(spectrum)
+    values = {
+        "rank": rank,
+        "rank_se": rank_error,
+        "budget_rank": budget_rank,
+        "budget_rank_se": budget_error,
+        "effective_rank": float(effective.value),
+        "effective_rank_se": float(effective.standard_error),
+        "max": float(extremes.largest),
+        "min": float(extremes.smallest),
+        "trace": float(trace.value),
+        "trace_se": float(trace.standard_error),
+    }
+    return {_column(matrix, name, phase): value for name, value in values.items()}
+
+
+def _count(arrays: dict[str, Any], epsilon: float) -> tuple[float | None, float | None]:
+    """Eigenvalues beyond ±epsilon with their error, or nothing where more steps would differ."""
+    alphas, betas, size = arrays["alphas"], arrays["betas"], arrays["size"]
+    steps = alphas.shape[1]
+    fewer = max(1, 3 * steps // 4)
+    now, before = (
+        curvature.epsilon_rank(curvature.quadrature(alphas[:, :k], betas[:, :k]), size, epsilon)
+        for k in (steps, fewer)
+    )
+    value, earlier = float(now.value), float(before.value)
+    if not np.isclose(value, earlier, rtol=RESOLVED, atol=1.0):
+        return None, None
+    return value, float(now.standard_error)
+
+
+def _column(matrix: str, name: str, phase: str) -> str:
+    """`rank_se` of the Hessian at the start is `hessian_rank_start_se`."""
+    error = "_se" if name.endswith("_se") else ""
+    return f"{matrix}_{name.removesuffix('_se')}_{phase}{error}"

@@ -1,0 +1,134 @@
+"""Killed at any instant and started again, a study ends with the bits of one left alone."""
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+import neoteny
+import tiny
+from neoteny import loop, store
+
+LONG = [
+    *("--set", "tasks=400"),
+    *("--set", "probes.spectrum_every=100"),
+    *("--set", "probes.fresh_every=200"),
+    *("--methods", "l2_init"),
+    *("--seeds", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "tiny.toml"
+    path.write_text(tiny.TOML)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(scratch, study, tmp_path_factory):
+    """The folder of a study that nobody disturbed, in one process."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    done = tiny.neoteny(scratch, "run", study, "--out", out, "--jobs", 1, *LONG)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def _start(scratch, study, out, jobs):
+    words = ("run", study, "--out", out, "--jobs", jobs, *LONG)
+    return subprocess.Popen(
+        tiny.command(*words),
+        env=tiny.environment(scratch),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _await(condition, process, seconds=60):
+    """Wait for a sign of life of a run, or its end."""
+    limit = time.monotonic() + seconds
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "signals"),
+    [
+        (1, [signal.SIGKILL, signal.SIGTERM]),
+        (2, [signal.SIGKILL, signal.SIGINT]),
+    ],
+)
+def test_a_study_killed_at_random_instants_ends_with_the_same_bits(
+    scratch, study, uninterrupted, tmp_path, jobs, signals
+):
+    instants = random.Random(jobs)
+    locks = lambda: {path: path.stat().st_mtime_ns for path in tmp_path.rglob(".lock")}
+    killed = 0
+    for kind in signals:
+        before = locks()
+        process = _start(scratch, study, tmp_path, jobs)
+        _await(lambda before=before: locks() != before, process)  # it has taken up a run
+        time.sleep(instants.uniform(0, 1.5))
+        process.send_signal(kind)
+        _, complaint = process.communicate(timeout=60)
+        if kind == signal.SIGINT and process.returncode:
+            assert process.returncode == 130
+            assert complaint.strip() == (
+                "neoteny: Stopped. The same command continues where this one stood."
+            )
+        killed += process.returncode != 0
+    assert killed, "all runs ended before they were killed: make them longer"
+    _await_workers(tmp_path)
+    last = tiny.neoteny(scratch, "run", study, "--out", tmp_path, "--jobs", jobs, *LONG)
+    assert last.returncode == 0, last.stderr
+    assert tiny.contents(tmp_path) == tiny.contents(uninterrupted)
+
+
+def _await_workers(out, seconds=10):
+    """Orphaned workers find out by themselves that their parent is gone."""
+    limit = time.monotonic() + seconds
+    while any(row["status"] == "running" for row in store.status(out)):
+        assert time.monotonic() < limit, "a worker outlived its parent"
+        time.sleep(0.05)
+
+
+def _stamps(out):
+    """When each file of a run was last written; the lock is no result."""
+    files = (path for path in (out / "labels").rglob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files if path.name != ".lock"}
+
+
+@pytest.fixture
+def finished(tmp_path, compiled_once):
+    """The folder of a small study that is done."""
+    neoteny.run(tiny.study(), out=tmp_path)
+    return tmp_path
+
+
+def test_a_finished_study_is_not_computed_again(finished, monkeypatch):
+    before = _stamps(finished)
+    monkeypatch.setattr(loop, "_continue", None)
+    results = neoteny.run(tiny.study(), out=finished)
+    assert [outcome.status for outcome in results.outcomes] == ["finished"]
+    assert _stamps(finished) == before
+
+
+def test_a_finished_study_takes_new_methods_and_seeds(finished):
+    before, contents = _stamps(finished), tiny.contents(finished)
+    results = neoteny.run(tiny.study(), methods=["l2_init", "bp"], seeds=2, out=finished)
+    assert {outcome.status for outcome in results.outcomes} == {"finished"}
+    assert before.items() <= _stamps(finished).items()
+    assert contents.items() <= tiny.contents(finished).items()
+    runs = results.query("SELECT method, seed, count(*) FROM tasks GROUP BY ALL ORDER BY ALL").rows
+    assert runs == [(method, seed, 3) for method in ("bp", "l2_init") for seed in (0, 1)]
+
+
+def test_another_configuration_is_refused_and_touches_nothing(finished):
+    before = _stamps(finished)
+    with pytest.raises(neoteny.UserError, match=r"`setting.training.learning_rate` is 0.001 there"):
+        neoteny.run(tiny.study(training__learning_rate=0.002), out=finished)
+    assert _stamps(finished) == before
