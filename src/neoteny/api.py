@@ -33,13 +33,7 @@ class Results(NamedTuple):
         """The methods of every stream side by side, as rows."""
         from neoteny import report
 
-        connection = store.connect(self.folder, spectra=False)
-        streams = connection.execute("SELECT DISTINCT stream FROM tasks ORDER BY stream").fetchall()
-        return [
-            {"stream": stream} | row
-            for (stream,) in streams
-            for row in report.methods_table(connection, stream)
-        ]
+        return report.methods_summary(store.connect(self.folder, spectra=False))
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the self-contained HTML report; by default `report.html` in the folder."""

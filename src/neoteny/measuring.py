@@ -13,7 +13,7 @@ from neoteny.types import Batch, Network, Params, PRNGKey
 
 Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
 
-RESOLVED = 0.2
+RESOLVED = 0.25
 """A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
 
 
@@ -94,18 +94,27 @@ def columns(
 
 
 def _count(arrays: dict[str, Any], epsilon: float) -> tuple[float | None, float | None]:
-    """Eigenvalues beyond ±epsilon with their error, or nothing where more steps would differ."""
+    """Eigenvalues beyond ±epsilon with their error, or nothing where the quadrature cannot tell.
+
+    It can if the nodes whose error bounds reach over the threshold stand for no more eigenvalues
+    than are counted (a bulk that sits astride it stands for nearly all), and if three quarters
+    of the steps give nearly the same count.
+    """
     alphas, betas, size = arrays["alphas"], arrays["betas"], arrays["size"]
     steps = alphas.shape[1]
+    spectrum = curvature.quadrature(alphas, betas)
+    count = curvature.epsilon_rank(spectrum, size, epsilon)
     fewer = max(1, 3 * steps // 4)
-    now, before = (
-        curvature.epsilon_rank(curvature.quadrature(alphas[:, :k], betas[:, :k]), size, epsilon)
-        for k in (steps, fewer)
+    before = curvature.epsilon_rank(
+        curvature.quadrature(alphas[:, :fewer], betas[:, :fewer]), size, epsilon
     )
-    value, earlier = float(now.value), float(before.value)
-    if not np.isclose(value, earlier, rtol=RESOLVED, atol=1.0):
+    distance = np.abs(np.abs(spectrum.nodes) - epsilon)
+    astride = size * np.mean(np.sum(spectrum.weights * (distance <= spectrum.residuals), axis=1))
+    value, earlier = float(count.value), float(before.value)
+    steady = np.isclose(value, earlier, rtol=RESOLVED, atol=1.0)
+    if not steady or astride > max(value, 1.0):
         return None, None
-    return value, float(now.standard_error)
+    return value, float(count.standard_error)
 
 
 def _column(matrix: str, name: str, phase: str) -> str:

@@ -64,20 +64,23 @@ def continual_backprop(
             _observe(ledger, feature, _outgoing_size(learner, group), decay)
             for ledger, feature, group in zip(state, features, network.units, strict=True)
         ]
-        chosen = [_choose(ledger, replacement_rate, maturity, decay) for ledger in observed]
-        masks = [mask for mask, _ in chosen]
+        counts = [jnp.floor(_owed(ledger, replacement_rate, maturity)) for ledger in observed]
         ledgers = tuple(
-            ledger._replace(due=due) for ledger, (_, due) in zip(observed, chosen, strict=True)
+            ledger._replace(due=_owed(ledger, replacement_rate, maturity) - count)
+            for ledger, count in zip(observed, counts, strict=True)
         )
 
         def replace(learner, ledgers):
+            masks = [
+                _least_useful(ledger, count, maturity, decay)
+                for ledger, count in zip(ledgers, counts, strict=True)
+            ]
             learner = _hand_over(learner, network, ledgers, masks, decay)
-            learner = reinitialise_units(
-                learner, network.units, masks, network.init(key), optimiser
-            )
+            fresh = network.init(key)
+            learner = reinitialise_units(learner, network.units, masks, fresh, optimiser)
             return learner, tuple(map(_reborn, ledgers, masks))
 
-        some = jnp.stack([mask.any() for mask in masks]).any()
+        some = jnp.stack(counts).any()
         return jax.lax.cond(some, replace, lambda *same: same, learner, ledgers)
 
     return Intervention(init, apply)
@@ -103,16 +106,19 @@ def _observe(
     )
 
 
-def _choose(
-    ledger: Ledger, rate: float, maturity: int, decay: float
-) -> tuple[Bool[Array, " units"], Float[Array, ""]]:
-    """The units to replace now, and the fraction of a replacement still owed."""
+def _owed(ledger: Ledger, rate: float, maturity: int) -> Float[Array, ""]:
+    """Replacements owed by now, whole ones and the rest."""
+    return ledger.due + rate * (ledger.age > maturity).sum()
+
+
+def _least_useful(
+    ledger: Ledger, count: Float[Array, ""], maturity: int, decay: float
+) -> Bool[Array, " units"]:
+    """The `count` mature units of lowest utility."""
     mature = ledger.age > maturity
-    due = ledger.due + rate * mature.sum()
-    count = jnp.floor(due)
     utility = jnp.where(mature, ledger.utility / _seen(ledger, decay), jnp.inf)
     order = jnp.argsort(jnp.argsort(utility))  # each unit's rank: ties never choose too many
-    return mature & (order < count), due - count
+    return mature & (order < count)
 
 
 def _seen(ledger: Ledger, decay: float) -> Float[Array, " units"]:

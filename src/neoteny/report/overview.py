@@ -1,7 +1,7 @@
 """A whole study in one picture: for each stream, accuracy and curvature over the tasks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -22,7 +22,11 @@ _RANKS = {REFERENCE: 1} | {name: 2 + place for place, name in enumerate(PROMINEN
 """What is drawn later lies on top: thin lines, the reference, the prominent methods."""
 
 _SIZE = (10.0, 16 / 3)
-_STYLE = static.STYLE | {"font.size": 9.5, "axes.titlesize": 10.5, "axes.labelsize": 9.5}
+_STYLE: dict[Any, Any] = static.STYLE | {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9.5,
+}
 
 
 def save_overview(connection: duckdb.DuckDBPyConnection, path: Path | str) -> Path:

@@ -15,7 +15,7 @@ TOLERANCE = 0.05
 """Accuracy lost against a fresh network that counts as loss of plasticity: five points."""
 
 ONSET = 0.2
-"""A quantity has begun to fall when a fifth of its highest value so far, above its floor, is gone."""
+"""A quantity has begun to fall when it has lost a fifth of its peak so far, above its floor."""
 
 KEPT = 0.5
 """A spectrum is kept while at least half of its first count of eigenvalues is left."""
