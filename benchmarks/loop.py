@@ -62,8 +62,8 @@ def whole_task(method: str, widths: tuple, batch: int, rows: int, **hyperparamet
 
     def live():
         after, _ = parts.trainer.learn(learner, task.train, KEY)
-        parts.evaluate(after.params, task.train)
-        jax.block_until_ready(parts.probe(after.params, learner.params, probed, KEY))
+        parts.observer.evaluate(after.params, task.train)
+        jax.block_until_ready(parts.observer.probe(after.params, learner.params, probed, KEY))
 
     return live
 

@@ -17,6 +17,7 @@ FLOORS = [
     {"probes"},
     {"interventions"},
     {"methods", "training", "measuring"},
+    {"machine"},
     {"loop", "plugins"},
     {"sweep", "studies"},
     {"report"},

@@ -69,20 +69,19 @@ def plan(
     """
     from neoteny.methods import METHODS
 
-    study = studies.load(study) if isinstance(study, str) else study
-    study = changed(study, dict(changes or {}))
-    fields = study.model_dump()
+    known = studies.load(study) if isinstance(study, str) else study
+    fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
         METHODS.update({recipe.__name__: recipe for recipe in methods if callable(recipe)})
         names = [recipe.__name__ if callable(recipe) else recipe for recipe in methods]
         fields["methods"] = tuple(dict.fromkeys(names))
     if seeds is not None:
         fields["seeds"] = seeds
-    study = validated(Study, fields)
-    for setting in study.streams.values():
+    asked: Study = validated(Study, fields)
+    for setting in asked.streams.values():
         if strangers := setting.hyperparameters.keys() - METHODS.keys():
             raise unknown("method with hyperparameters", min(strangers), METHODS)
-    return study
+    return asked
 
 
 def run(

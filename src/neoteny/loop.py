@@ -3,26 +3,21 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import PyTree
 
-from neoteny import measuring, methods, networks, probes, store, streams
-from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
-from neoteny.errors import UserError, unknown
-from neoteny.interventions import Intervention, Penalty, elementwise_adam
-from neoteny.losses import LOSSES, task_loss
-from neoteny.methods import Method
-from neoteny.training import Trainer, trainer
-from neoteny.types import Batch, Learner, Network, Snapshot, Stream, Task
+from neoteny import measuring, probes, store
+from neoteny.config import ProbesConfig, RunConfig
+from neoteny.errors import UserError
+from neoteny.machine import Machine, prepare
+from neoteny.types import Batch, Learner, Stream, Task
 
 # A run draws all its randomness from one key; these are the branches, by meaning.
 STREAM, INITIAL, TRAINING, PROBING, FRESH = range(5)
@@ -31,18 +26,6 @@ COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
 
 DIVERGED = "diverged_step"  # in a checkpoint: -1, or where the last task's loss was not finite
-
-
-class Machine(NamedTuple):
-    """The compiled functions of one configuration; seeds share them."""
-
-    network: Network
-    trainer: Trainer
-    evaluate: Callable
-    probe: Callable
-    matrices: dict[str, measuring.Coefficients]
-    steps: int
-    num_classes: int
 
 
 def run(
@@ -89,30 +72,6 @@ def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) ->
         birth = lambda key: machine.trainer.initialise(machine.network.init(key))
         _, arrays = store.read_checkpoint(path)
         _refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
-
-
-def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, Machine]:
-    """Everything a run needs, built and checked but not yet compiled."""
-    setting = config.setting
-    dataset = _dataset(setting.stream.dataset, setting.stream.rows, str(data) if data else None)
-    stream = streams.make(setting.stream.rule, dataset)
-    rows = len(dataset.train.labels)
-    if setting.training.batch > rows:
-        raise UserError(
-            f"`training.batch` is {setting.training.batch}, but a task of `{config.stream}` has "
-            f"{rows} training rows. Pass `--set training.batch={min(rows, 16)}` or any number up "
-            f"to {rows}."
-        )
-    return stream, _machine(
-        setting.model_dump_json(),
-        config.method,
-        methods.METHODS.get(config.method),
-        tuple(sorted(config.hyperparameters.items())),
-        dataset.train.inputs[0].size,
-        dataset.num_classes,
-        rows,
-        tuple(probes.PROBES.items()),
-    )
 
 
 def provenance() -> dict[str, Any]:
@@ -180,14 +139,14 @@ def _live_through(
         learner = machine.trainer.begin(learner, task.train, jax.random.fold_in(key, 2))
     start, spectra = learner.params, {}
     measure = lambda params: measuring.spectra(
-        machine.matrices, params, task.train, draw(PROBING, 2 * index), plan.spectrum_rows
+        machine.observer.matrices, params, task.train, draw(PROBING, 2 * index), plan.spectrum_rows
     )
     if due(plan.spectrum_every):
         spectra["start"] = measure(start)
     began = time.perf_counter()
     learner, trace = jax.block_until_ready(machine.trainer.learn(learner, task.train, key))
     spent = time.perf_counter() - began
-    final_accuracy, final_loss = machine.evaluate(learner.params, task.train)
+    final_accuracy, final_loss = machine.observer.evaluate(learner.params, task.train)
     diverged = int(trace.diverged_step)
     if diverged < 0 and not np.isfinite(final_loss):
         diverged = machine.steps
@@ -228,162 +187,25 @@ def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> dict[str, 
     newborn = machine.trainer.initialise(machine.network.init(fresh_key))
     adult, trace = machine.trainer.learn(newborn, task.train, key)
     return {
-        "fresh_accuracy": machine.evaluate(adult.params, task.train)[0],
+        "fresh_accuracy": machine.observer.evaluate(adult.params, task.train)[0],
         "fresh_online_accuracy": float(trace.online_accuracy),
         "fresh_heldout_accuracy": _heldout(machine, adult, task),
     }
 
 
 def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
-    return None if task.heldout is None else machine.evaluate(learner.params, task.heldout)[0]
+    return (
+        None if task.heldout is None else machine.observer.evaluate(learner.params, task.heldout)[0]
+    )
 
 
 def _probe(machine: Machine, params, start, train: Batch, key, plan: ProbesConfig) -> dict:
     rows = jax.tree.map(lambda array: array[: plan.rows], train)
-    measured = machine.probe(params, start, rows, key)
+    measured = machine.observer.probe(params, start, rows, key)
     columns: dict[str, float | None] = {}
     for values in measured.values():
         columns |= probes.columns(values)
     return columns
-
-
-@lru_cache(maxsize=8)
-def _dataset(name: str, rows: int | None, folder: str | None):
-    dataset = streams.load(name, folder=folder)
-    return dataset if rows is None else streams.subset(dataset, rows)
-
-
-@lru_cache(maxsize=64)
-def _machine(
-    setting_json: str,
-    method_name: str,
-    recipe: Callable[..., Method] | None,
-    hyperparameters: tuple[tuple[str, Any], ...],
-    num_inputs: int,
-    num_classes: int,
-    rows: int,
-    known_probes: tuple,
-) -> Machine:
-    del recipe, known_probes  # a redefined method or probe must not meet the old one's machine
-    setting = Setting.model_validate_json(setting_json)
-    method = methods.make(method_name, dict(hyperparameters))
-    network = _network(setting.network, method, num_inputs, num_classes)
-    optimiser = _optimiser(setting.training, method)
-    rowwise = LOSSES[setting.training.loss]
-    training = setting.training
-    penalties = method.penalties(network)
-    interventions = method.interventions(network, optimiser)
-    _rehearse(network, optimiser, penalties, interventions, num_inputs, training.batch)
-    parts = trainer(
-        network,
-        rowwise,
-        optimiser,
-        penalties,
-        interventions,
-        batch=training.batch,
-        epochs=training.epochs,
-        reset_optimiser=training.optimiser_state == "reset",
-    )
-    return Machine(
-        network=network,
-        trainer=Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn)),
-        evaluate=_evaluator(network, rowwise, setting.probes.evaluation_rows),
-        probe=_prober(network, rowwise, setting.probes),
-        matrices=measuring.tridiagonalisers(network, rowwise, setting.probes),
-        steps=rows // training.batch * training.epochs,
-        num_classes=num_classes,
-    )
-
-
-def _rehearse(
-    network: Network,
-    optimiser: optax.GradientTransformation,
-    penalties: Sequence[Penalty],
-    interventions: Sequence[Intervention],
-    num_inputs: int,
-    batch: int,
-) -> None:
-    """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
-
-    def trace(key):
-        learner = Learner(params := network.init(key), optimiser.init(params))
-        for part in penalties:
-            inputs = jax.numpy.zeros((batch, num_inputs))
-            part.apply(params, network.apply(params, inputs)[1], part.init(params))
-        for part in interventions:
-            size = batch * max(1, part.period)
-            labels = jax.numpy.zeros(size, jax.numpy.int32)
-            rows = Batch(jax.numpy.zeros((size, num_inputs)), labels)
-            features = network.apply(params, rows.inputs)[1]
-            part.apply(learner, part.init(params), key=key, batch=rows, features=features)
-
-    jax.eval_shape(trace, jax.random.key(0))
-
-
-def _network(config: NetworkConfig, method: Method, inputs: int, classes: int) -> Network:
-    if config.kind not in networks.NETWORKS:
-        raise unknown("network", config.kind, networks.NETWORKS)
-    options = {
-        "activation": config.activation,
-        "layer_norm": config.layer_norm,
-        "initialiser": config.initialiser,
-    }
-    widths = (inputs, *config.widths, classes)
-    return networks.NETWORKS[config.kind](widths, **(options | dict(method.network)))
-
-
-def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransformation:
-    rate = config.learning_rate
-    if config.optimiser == "sgd":
-        base = optax.sgd(rate)
-    elif config.optimiser == "momentum":
-        base = optax.sgd(rate, momentum=config.momentum)
-    elif method.surgery:
-        base = elementwise_adam(rate, beta1=config.beta1, beta2=config.beta2)
-    else:
-        base = optax.adam(rate, b1=config.beta1, b2=config.beta2)
-    if config.optimiser == "adamw" and config.decoupled_decay:
-        # after Adam's rescaling, so the decay is not rescaled with it
-        base = optax.chain(base, _decoupled(rate * config.decoupled_decay))
-    return base if method.gradient is None else optax.chain(method.gradient, base)
-
-
-def _decoupled(strength: float) -> optax.GradientTransformation:
-    return optax.add_decayed_weights(-strength)
-
-
-def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
-    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer."""
-
-    @jax.jit
-    def sums(params, batch: Batch):
-        outputs = network.apply(params, batch.inputs)[0]
-        hits = (outputs.argmax(1) == batch.labels).sum()
-        return hits, rowwise(outputs, batch.labels).sum()
-
-    def evaluate(params, batch: Batch) -> tuple[float, float]:
-        count, totals = min(rows, len(batch.labels)), np.zeros(2)
-        for start in range(0, count, 4096):  # in slices that fit in memory
-            part = slice(start, min(start + 4096, count))
-            totals += jax.device_get(sums(params, Batch(batch.inputs[part], batch.labels[part])))
-        accuracy, loss = totals / count
-        return float(accuracy), float(loss)
-
-    return evaluate
-
-
-def _prober(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
-    for name in plan.names:
-        if name not in probes.PROBES:
-            raise unknown("probe", name, probes.PROBES)
-
-    @jax.jit
-    def measure(params, start, batch: Batch, key):
-        loss = task_loss(network, rowwise, batch)
-        snapshot = Snapshot(network, batch, params, start, loss, key)
-        return {name: probes.PROBES[name](snapshot) for name in plan.names}
-
-    return measure
 
 
 def _flat(learner: PyTree) -> dict[str, np.ndarray]:

@@ -1,20 +1,43 @@
-"""Curvature on a run's cadence: which spectra are taken, and the columns they become."""
+"""What a run measures of its network: accuracy, probes, spectra, and the columns they become."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from neoteny import curvature
+from neoteny import curvature, probes
 from neoteny.config import ProbesConfig, Setting
+from neoteny.errors import unknown
 from neoteny.losses import cross_entropy, task_loss
-from neoteny.types import Batch, Network, Params, PRNGKey
+from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot
 
 Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
 
 RESOLVED = 0.25
 """A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
+
+
+class Observer(NamedTuple):
+    """The compiled measurements of one network.
+
+    - `evaluate(params, batch) -> (accuracy, mean loss)` on the first rows of a batch;
+    - `probe(params, start, batch, key)`: the named probes, by name;
+    - `matrices`: Lanczos runs by the name of their matrix.
+    """
+
+    evaluate: Callable[[Params, Batch], tuple[float, float]]
+    probe: Callable
+    matrices: dict[str, Coefficients]
+
+
+def observer(network: Network, rowwise_loss: Callable, plan: ProbesConfig) -> Observer:
+    """The measurements that `plan` asks for; compiled when first used."""
+    return Observer(
+        _evaluator(network, rowwise_loss, plan.evaluation_rows),
+        _prober(network, rowwise_loss, plan),
+        tridiagonalisers(network, rowwise_loss, plan),
+    )
 
 
 def tridiagonalisers(
@@ -27,20 +50,21 @@ def tridiagonalisers(
     with a gap between its bulk and zero in which a threshold can stand.
     """
 
-    def size(params: Params) -> dict[str, int]:
-        total = sum(leaf.size for leaf in jax.tree.leaves(params))
-        return {"num_steps": min(plan.spectrum_steps, total), "num_probes": plan.spectrum_probes}
+    def steps(params: Params) -> int:
+        return min(plan.spectrum_steps, sum(leaf.size for leaf in jax.tree.leaves(params)))
 
     @jax.jit
     def hessian(params, batch, key):
         loss = task_loss(network, rowwise_loss, batch)
-        return curvature.lanczos_coefficients(loss, params, key, **size(params))
+        return curvature.lanczos_coefficients(
+            loss, params, key, steps(params), plan.spectrum_probes
+        )
 
     @jax.jit
     def ggn(params, batch, key):
         outputs = lambda params: network.apply(params, batch.inputs)[0]
         operator = curvature.ggn_vector_product(outputs, params)
-        return curvature.operator_coefficients(operator, key, **size(params))
+        return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
 
     return {"hessian": hessian} | ({"ggn": ggn} if rowwise_loss is cross_entropy else {})
 
@@ -121,3 +145,37 @@ def _column(matrix: str, name: str, phase: str) -> str:
     """`rank_se` of the Hessian at the start is `hessian_rank_start_se`."""
     error = "_se" if name.endswith("_se") else ""
     return f"{matrix}_{name.removesuffix('_se')}_{phase}{error}"
+
+
+def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
+    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer."""
+
+    @jax.jit
+    def sums(params, batch: Batch):
+        outputs = network.apply(params, batch.inputs)[0]
+        hits = (outputs.argmax(1) == batch.labels).sum()
+        return hits, rowwise(outputs, batch.labels).sum()
+
+    def evaluate(params, batch: Batch) -> tuple[float, float]:
+        count, totals = min(rows, len(batch.labels)), np.zeros(2)
+        for start in range(0, count, 4096):  # in slices that fit in memory
+            part = slice(start, min(start + 4096, count))
+            totals += jax.device_get(sums(params, Batch(batch.inputs[part], batch.labels[part])))
+        accuracy, loss = totals / count
+        return float(accuracy), float(loss)
+
+    return evaluate
+
+
+def _prober(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
+    for name in plan.names:
+        if name not in probes.PROBES:
+            raise unknown("probe", name, probes.PROBES)
+
+    @jax.jit
+    def measure(params, start, batch: Batch, key):
+        loss = task_loss(network, rowwise, batch)
+        snapshot = Snapshot(network, batch, params, start, loss, key)
+        return {name: probes.PROBES[name](snapshot) for name in plan.names}
+
+    return measure

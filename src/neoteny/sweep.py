@@ -184,11 +184,16 @@ def _program(config: RunConfig) -> tuple[str, str]:
 
 
 def _shares(jobs: int) -> list[set[int] | None]:
-    """The cores of each process; `None` where the system does not tell."""
+    """The cores of each process, equally many; `None` where the system does not tell.
+
+    XLA cuts large products by the number of cores, and rounding follows the cut: were shares
+    unequal, a run's last bits would depend on which process took it up.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[index % len(cores) :: jobs]) for index in range(jobs)]
+    size = max(1, len(cores) // jobs)
+    return [set(cores[index % len(cores) :: jobs][:size]) for index in range(jobs)]
 
 
 def _worker(line, cores, out, data, plugins) -> None:

@@ -100,9 +100,7 @@ class Run:
         table.append(known | row)
         self.tasks_done += 1
 
-    def save_spectrum(
-        self, task: int, phase: str, matrix: str = "hessian", **arrays: Any
-    ) -> None:
+    def save_spectrum(self, task: int, phase: str, matrix: str = "hessian", **arrays: Any) -> None:
         """Write the spectrum of `matrix` measured in `task` at `phase` (`"start"`, `"end"`).
 
         Whole from now on; sure to outlast a loss of power from the next `commit`.

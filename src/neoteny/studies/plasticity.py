@@ -204,8 +204,9 @@ def _lives(connection, stream: str, method: str) -> dict[int, Life]:
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     return {
-        int(seed): Life(*table[table[:, 0] == seed][:, 1:4].T, float(table[0, 4]), asked)
+        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], float(own[0, 4]), asked)
         for seed in np.unique(table[:, 0])
+        for own in [table[table[:, 0] == seed]]
     }
 
 
