@@ -13,6 +13,7 @@ import neoteny
 import tiny
 from neoteny import loop, store
 from neoteny.errors import UserError
+from neoteny.methods import METHODS
 from neoteny.probes import PROBES
 from neoteny.sweep import expand, folder_of
 
@@ -268,7 +269,9 @@ def test_a_run_that_fails_says_so_in_its_record_and_goes_on_when_mended(interrup
     assert _again(out).outcomes[0].status == "finished"
 
 
-def test_a_method_that_cannot_be_built_is_refused_with_its_own_error(tmp_path):
+def test_a_method_that_cannot_be_built_is_refused_with_its_own_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "unfinished", None)  # goes again with this test
+
     def unfinished():
         raise KeyError("penalties")
 

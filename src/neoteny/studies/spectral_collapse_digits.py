@@ -24,7 +24,7 @@ from neoteny.config import (
 
 SPECTRUM: dict[str, Any] = {
     "spectrum_steps": 48,
-    "spectrum_probes": 3,
+    "spectrum_probes": 2,
 }  # what five minutes on two cores allow
 
 SPECTRAL_COLLAPSE_DIGITS = Study(
@@ -46,20 +46,20 @@ SPECTRAL_COLLAPSE_DIGITS = Study(
     streams={
         "random-labels": Setting(
             stream=StreamConfig(rule="random-labels", dataset="digits"),
-            tasks=24,
+            tasks=20,
             metric="final_accuracy",
             network=NetworkConfig(widths=(100, 100, 100)),
             training=TrainingConfig(optimiser="adam", learning_rate=1e-3, batch=16, epochs=20),
-            probes=ProbesConfig(spectrum_every=3, fresh_every=6, **SPECTRUM),
+            probes=ProbesConfig(spectrum_every=2, fresh_every=5, **SPECTRUM),
             hyperparameters={"er": {"every": 50}, "l2_er": {"every": 50}},
         ),
         "permuted-pixels": Setting(
             stream=StreamConfig(rule="permuted-pixels", dataset="digits"),
-            tasks=120,
+            tasks=100,
             metric="online_accuracy",
             network=NetworkConfig(widths=(100, 100, 100)),
             training=TrainingConfig(optimiser="sgd", learning_rate=0.01, batch=1, epochs=1),
-            probes=ProbesConfig(spectrum_every=15, fresh_every=15, **SPECTRUM),
+            probes=ProbesConfig(spectrum_every=10, fresh_every=10, **SPECTRUM),
             hyperparameters={
                 "er": {"every": 100},
                 "l2_er": {"every": 100},
