@@ -10,7 +10,7 @@ demo: .venv/.runtime
 	$(BIN)/neoteny run spectral-collapse-digits --out demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff check .

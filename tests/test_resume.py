@@ -12,7 +12,7 @@ import tiny
 from neoteny import loop, store
 
 LONG = [
-    *("--set", "tasks=400"),
+    *("--set", "tasks=800"),
     *("--set", "probes.spectrum_every=100"),
     *("--set", "probes.fresh_every=200"),
     *("--methods", "l2_init"),
@@ -55,37 +55,43 @@ def _await(condition, process, seconds=60):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("jobs", "signals"),
-    [
-        (1, [signal.SIGKILL, signal.SIGTERM]),
-        (2, [signal.SIGKILL, signal.SIGINT]),
-    ],
-)
+KILLS = [
+    (1, signal.SIGKILL, ".lock"),  # after a run was taken up, and before it may have committed
+    (1, signal.SIGKILL, "checkpoint.npz"),  # after a commit
+    (1, signal.SIGTERM, "checkpoint.npz"),
+    (2, signal.SIGINT, "checkpoint.npz"),
+    (2, signal.SIGKILL, ".lock"),
+]
+
+
 def test_a_study_killed_at_random_instants_ends_with_the_same_bits(
-    scratch, study, uninterrupted, tmp_path, jobs, signals
+    scratch, study, uninterrupted, tmp_path
 ):
-    instants = random.Random(jobs)
-    locks = lambda: {path: path.stat().st_mtime_ns for path in tmp_path.rglob(".lock")}
-    killed = 0
-    for kind in signals:
-        before = locks()
+    instants = random.Random(0)
+    interrupted = 0
+    for jobs, kind, sign in KILLS:
+        before = _written(tmp_path, sign)
         process = _start(scratch, study, tmp_path, jobs)
-        _await(lambda before=before: locks() != before, process)  # it has taken up a run
-        time.sleep(instants.uniform(0, 1.5))
+        _await(lambda before=before, sign=sign: _written(tmp_path, sign) != before, process)
+        time.sleep(instants.uniform(0, 0.6))
         process.send_signal(kind)
         _, complaint = process.communicate(timeout=60)
-        if kind == signal.SIGINT and process.returncode:
-            assert process.returncode == 130
-            assert complaint.strip() == (
-                "neoteny: Stopped. The same command continues where this one stood."
-            )
-        killed += process.returncode != 0
-    assert killed, "all runs ended before they were killed: make them longer"
-    _await_workers(tmp_path)
-    last = tiny.neoteny(scratch, "run", study, "--out", tmp_path, "--jobs", jobs, *LONG)
+        if process.returncode:
+            assert process.returncode == (130 if kind == signal.SIGINT else -kind)
+            said = "neoteny: Stopped. The same command continues where this one stood."
+            assert complaint.strip() == (said if kind == signal.SIGINT else "")
+        _await_workers(tmp_path)
+        runs = store.status(tmp_path)
+        interrupted += any(0 < run["tasks_done"] < run["tasks_asked"] for run in runs)
+    assert interrupted > 1, "no run was killed on its way: make them longer"
+    last = tiny.neoteny(scratch, "run", study, "--out", tmp_path, "--jobs", 2, *LONG)
     assert last.returncode == 0, last.stderr
     assert tiny.contents(tmp_path) == tiny.contents(uninterrupted)
+
+
+def _written(out, name):
+    """When the files of that name were last written."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob(name)}
 
 
 def _await_workers(out, seconds=10):

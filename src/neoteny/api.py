@@ -106,8 +106,8 @@ def run(
     - `out`: the folder of its runs; by default `runs/<study>`.
     - `methods`: names, or functions that return a `Method`; those of the study if not given.
     - `seeds`: how many, counted from 0.
-    - `jobs`: processes, each on its own share of the cores. With more than one, methods of your
-      own must come as a file in `plugins`, which each process loads.
+    - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
+      more than one, methods of your own must come as a file in `plugins`, which each loads.
     - `data`: folder of data sets that are not embedded.
     - `changes`: fields of the study by dotted path, as `{"tasks": 5}`.
     - `on_start`, `on_task`, `download`: told of the runs, of each finished task, and of each
@@ -115,6 +115,7 @@ def run(
 
     **Raises:** `UserError` before anything is run, if any run of the study cannot work.
     """
+    from neoteny import loop
     from neoteny import plugins as plugin_files
 
     paths = [Path(path) for path in plugins]
@@ -133,6 +134,7 @@ def run(
     _check(runs, folder, source, download)
     _remember(asked, folder)
     on_start(runs)
+    jobs = jobs if loop.on_cpu() else 1  # runs take turns on an accelerator
     outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
     return Results(folder, tuple(outcomes))
 

@@ -74,6 +74,11 @@ def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) ->
         _refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
 
 
+def on_cpu() -> bool:
+    """Whether JAX computes on the host's cores, which processes can share out."""
+    return jax.default_backend() == "cpu"
+
+
 def provenance() -> dict[str, Any]:
     """With what, where and when: the part of a run's record that is no configuration."""
     packages = ("neoteny", "jax", "jaxlib", "numpy", "optax")
