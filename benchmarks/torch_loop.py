@@ -6,6 +6,7 @@ Each side is pinned to one core. PyTorch is no dependency: `pip install torch` b
 """
 
 import argparse
+from itertools import pairwise
 
 import timing
 
@@ -21,7 +22,7 @@ def eager(widths: tuple, batch: int, steps: int):
 
     torch.set_num_threads(1)
     layers: list = []
-    for one, other in zip(widths[:-2], widths[1:-1], strict=True):
+    for one, other in pairwise(widths[:-1]):
         layers += [torch.nn.Linear(one, other), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers, torch.nn.Linear(*widths[-2:]))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01)

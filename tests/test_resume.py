@@ -12,7 +12,7 @@ import tiny
 from neoteny import loop, store
 
 LONG = [
-    *("--set", "tasks=800"),
+    *("--set", "tasks=600"),
     *("--set", "probes.spectrum_every=100"),
     *("--set", "probes.fresh_every=200"),
     *("--methods", "l2_init"),
@@ -56,9 +56,8 @@ def _await(condition, process, seconds=60):
 
 
 KILLS = [
-    (1, signal.SIGKILL, ".lock"),  # after a run was taken up, and before it may have committed
+    (1, signal.SIGTERM, ".lock"),  # after a run was taken up, and before it may have committed
     (1, signal.SIGKILL, "checkpoint.npz"),  # after a commit
-    (1, signal.SIGTERM, "checkpoint.npz"),
     (2, signal.SIGINT, "checkpoint.npz"),
     (2, signal.SIGKILL, ".lock"),
 ]

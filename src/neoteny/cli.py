@@ -206,6 +206,8 @@ def _conclude(results: Any, output: Format) -> None:
         table, path = results.table(), results.report()
         if output is Format.json:
             tables.write_json({"methods": table, "verdict": verdict, "report": str(path)})
+        elif output is Format.csv:
+            _print_table(table, output)
         else:
             _print_table(table, output, title="Methods")
             _print_table(verdict, output, title="Verdict")
