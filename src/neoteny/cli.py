@@ -186,6 +186,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a figure or report that cannot be put where it was asked
+        if error.filename is None:
+            raise
+        sys.exit(_complain(f"`{error.filename}`: {error.strerror}. Name another place.", 2))
 
 
 def _complain(sentence: str, code: int) -> int:
@@ -203,14 +207,16 @@ def _conclude(results: Any, output: Format) -> None:
         _complain(f"{config.stream}/{config.method}/seed-{config.seed} failed: {outcome.reason}", 1)
     if len(failed) < len(results.outcomes):
         verdict = [verdict._asdict() for verdict in results.verdict()]
-        table, path = results.table(), results.report()
-        if output is Format.json:
-            tables.write_json({"methods": table, "verdict": verdict, "report": str(path)})
-        elif output is Format.csv:
-            _print_table(table, output)
-        else:
+        table = results.table()
+        if output is Format.table:
             _print_table(table, output, title="Methods")
             _print_table(verdict, output, title="Verdict")
+        elif output is Format.csv:
+            _print_table(table, output)
+        path = results.report()  # last: what is printed is not lost if the disk is full
+        if output is Format.json:
+            tables.write_json({"methods": table, "verdict": verdict, "report": str(path)})
+        elif output is Format.table:
             typer.echo(f"Report: {path}")
     if failed:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from neoteny.errors import UserError, unknown
 
@@ -11,8 +11,8 @@ from neoteny.errors import UserError, unknown
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Cadence = Annotated[int, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+Cadence = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder, and never of one above
 
 
@@ -66,6 +66,15 @@ class TrainingConfig(_Data):
     optimiser_state: Literal["carried", "reset"] = Field(
         default="carried", description="over task boundaries"
     )
+
+    @model_validator(mode="after")
+    def _decay_belongs_to_adamw(self) -> "TrainingConfig":
+        if (self.optimiser == "adamw") != (self.decoupled_decay > 0):
+            raise ValueError(
+                "`decoupled_decay` is a positive number, as 0.01, with the optimiser adamw, and 0 "
+                "with any other; the methods' own `weight_decay` is the coupled kind"
+            )
+        return self
 
 
 class ProbesConfig(_Data):
@@ -157,7 +166,7 @@ def changed(study: Study, changes: Mapping[str, Any]) -> Study:
 
 def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
     for depth, step in enumerate(steps[:-1]):
-        if step not in data and "hyperparameters" not in steps:
+        if step not in data and "hyperparameters" not in steps[:depth]:
             prefix = "".join(f"{above}." for above in steps[:depth])
             raise unknown("field", prefix + step, [prefix + name for name in data])
         data = data.setdefault(step, {})
@@ -185,6 +194,8 @@ def _explain(model: type[_Data], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"`{path}` is missing, and has no default."
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":  # about several fields of one part
+        return f"`{path}`: {reason}."
     return f"`{path}` is {first['input']!r}: {reason[0].lower()}{reason[1:]}."
 
 

@@ -41,6 +41,12 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
             f"{rows} training rows. Pass `--set training.batch={min(rows, 16)}` or any number up "
             f"to {rows}."
         )
+    visits = rows // setting.training.batch * setting.training.batch * setting.training.epochs
+    if visits >= 2**31:
+        raise UserError(
+            f"`training.epochs` is {setting.training.epochs}, which visits {visits:,} rows in one "
+            "task; a task holds its order in memory and may have up to 2**31. Use more tasks."
+        )
     return stream, _machine(
         setting.model_dump_json(),
         config.method,
@@ -86,6 +92,8 @@ def _machine(
     optimiser = _optimiser(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
+    steps = rows // training.batch * training.epochs
+    _refuse_idle(method_name, interventions, steps)
     _rehearse(network, optimiser, penalties, interventions, num_inputs, training.batch)
     parts = trainer(
         network,
@@ -98,7 +106,6 @@ def _machine(
         reset_optimiser=training.optimiser_state == "reset",
     )
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn))
-    steps = rows // training.batch * training.epochs
     return Machine(network, compiled, observer, steps, num_classes)
 
 
@@ -118,6 +125,16 @@ def _observed(
     network = _network(config, dict(options), num_inputs, num_classes)
     plan = ProbesConfig.model_validate_json(probes_json)
     return network, measuring.observer(network, LOSSES[loss], plan)
+
+
+def _refuse_idle(method: str, interventions: Sequence[Intervention], steps: int) -> None:
+    """An intervention that never falls due would make its method plain backprop in silence."""
+    late = max((part.period for part in interventions), default=0)
+    if late > steps:
+        raise UserError(
+            f"`{method}` acts every {late} mini-batches, but a task has {steps}. Let it act sooner, "
+            f"as `--set hyperparameters.{method}.every={steps}`, or give a task more of them."
+        )
 
 
 def _rehearse(

@@ -78,7 +78,8 @@ def l2_er(*, weight_decay: float = 1e-3, strength: float = 1e-2, every: int = 20
 
 def cbp(*, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99) -> Method:
     """Continual backprop (Dohare et al., 2024): units of least utility start over."""
-    _not_negative("maturity", maturity)
+    if not 0 <= maturity < 2**31:
+        raise UserError(f"`maturity` is {maturity}, but counts from 0 to 2**31 - 1 mini-batches.")
     if not 0 <= decay < 1:
         raise UserError(f"`decay` is {decay}; the decay of a running mean is from 0 to below 1.")
     if not _positive("replacement_rate", replacement_rate):

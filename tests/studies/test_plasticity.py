@@ -31,24 +31,28 @@ def _run(accuracy, fresh=None, rank=None, tasks=TASKS):
 def _tables(*, metric="final_accuracy", spectrum=True, jitter=0.002, **methods):
     """A connection with the tables of `methods`: name to a list of runs, one for each seed."""
     connection = duckdb.connect(":memory:")
-    connection.execute("CREATE TABLE runs (stream TEXT, method TEXT, seed BIGINT, config TEXT)")
+    connection.execute(
+        "CREATE TABLE runs (study TEXT, stream TEXT, method TEXT, seed BIGINT, config TEXT)"
+    )
     rank = ", hessian_rank_start DOUBLE" if spectrum else ""
     connection.execute(
-        "CREATE TABLE tasks (stream TEXT, method TEXT, seed BIGINT, task BIGINT, "
+        "CREATE TABLE tasks (study TEXT, stream TEXT, method TEXT, seed BIGINT, task BIGINT, "
         "online_accuracy DOUBLE, final_accuracy DOUBLE, fresh_accuracy DOUBLE, "
         f"fresh_online_accuracy DOUBLE, chance_accuracy DOUBLE{rank})"
     )
     config = json.dumps({"tasks": TASKS, "setting": {"metric": metric}})
     for method, runs in methods.items():
         for seed, run in enumerate(runs):
-            connection.execute("INSERT INTO runs VALUES ('s', ?, ?, ?)", [method, seed, config])
+            connection.execute(
+                "INSERT INTO runs VALUES ('a', 's', ?, ?, ?)", [method, seed, config]
+            )
             for task in range(run["tasks"]):
                 accuracy = run["accuracy"](task) + jitter * seed
                 fresh = run["fresh"](task) if task % 5 == 0 else None
                 spread = [0.5, accuracy, fresh, None]
                 if metric == "online_accuracy":
                     spread = [accuracy, 0.5, None, fresh]
-                row = ["s", method, seed, task, *spread, CHANCE]
+                row = ["a", "s", method, seed, task, *spread, CHANCE]
                 row += [run["rank"](task) if task % 3 == 0 else None] if spectrum else []
                 marks = ", ".join("?" * len(row))
                 connection.execute(f"INSERT INTO tasks VALUES ({marks})", row)

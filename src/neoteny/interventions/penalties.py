@@ -68,7 +68,8 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
             return jnp.sum((leaf - memory) ** 2), memory
         matrix = leaf.reshape(-1, leaf.shape[-1])
         left, right = _power_step(jax.lax.stop_gradient(matrix), memory)
-        return (jnp.vdot(left, matrix @ right) ** power - target) ** 2, right
+        value = (jnp.vdot(left, matrix @ right) ** power - target) ** 2
+        return value, jnp.where(jnp.any(right), right, memory)  # a zero kernel teaches nothing
 
     return Penalty(init, value)
 

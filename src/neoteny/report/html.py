@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 
+from neoteny import store
 from neoteny.report import data, figures
 from neoteny.report.data import Section
 from neoteny.report.palette import inks
@@ -62,8 +63,7 @@ def write(
         code=_template("page.js"),
     )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    store.write_text(path, page)
     return path
 
 

@@ -144,7 +144,8 @@ def lock(folder: Path) -> int:
 
 
 def _wait_for_lock(handle: int, folder: Path) -> None:
-    for _ in range(10):  # a reader may hold it for an instant, to see whether a run is alive
+    # a reader may hold it for an instant, and a worker outlives a killed parent by as much
+    for _ in range(50):
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -154,6 +155,18 @@ def _wait_for_lock(handle: int, folder: Path) -> None:
         f"`{folder}` is being run by another process (pid {pid}). Wait for it to end, or pass "
         "another --out."
     )
+
+
+def refuse_locked(folder: Path) -> None:
+    """Say so if a process that lives holds the folder's lock."""
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR)
+    except OSError:
+        return
+    try:
+        _wait_for_lock(handle, folder)
+    finally:
+        os.close(handle)
 
 
 def is_locked(folder: Path) -> bool:

@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from neoteny.store.files import StoreError, damaged, write_text
+from neoteny.store.files import StoreError, damaged, refuse_locked, write_text
 from neoteny.store.sql import KEY
 
 
 def check(folder: Path | str, config: dict) -> None:
     """Refuse what `Run.open` would refuse for the sake of the configuration; touch nothing.
 
-    **Raises:** `StoreError` if `folder` holds a run with another configuration.
+    **Raises:** `StoreError` if `folder` holds a run with another configuration, or one that
+    another process is running.
     """
     folder, config = Path(folder).absolute(), configuration(config)
     if (folder / "run.json").exists():
         _refuse_another(folder, read_record(folder), config)
+    refuse_locked(folder)
 
 
 def configuration(config: dict) -> dict:

@@ -56,15 +56,15 @@ def judge(connection) -> list[Verdict]:
     seed there is no interval, and where a run diverged or did not measure what a claim is
     about, its late stream is unknown: the verdict is undecided.
     """
+    sections = connection.execute(
+        "SELECT DISTINCT study, stream FROM tasks ORDER BY study, stream"
+    ).fetchall()
+    several = len({study for study, _ in sections}) > 1
     verdicts = []
-    for stream in _column(connection, "SELECT DISTINCT stream FROM tasks ORDER BY stream"):
+    for section in sections:
+        stream = ": ".join(section) if several else section[1]
         lives = {
-            method: _lives(connection, stream, method)
-            for method in _column(
-                connection,
-                "SELECT DISTINCT method FROM tasks WHERE stream = ? ORDER BY method",
-                stream,
-            )
+            method: _lives(connection, section, method) for method in _methods(connection, section)
         }
         if "bp" in lives:
             verdicts += [_loses(stream, lives["bp"]), _spectrum_first(stream, lives["bp"])]
@@ -89,6 +89,7 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
     claim = "bp's spectrum collapses before its accuracy does"
     if not any(np.isfinite(life.rank).any() for life in lives.values()):
         return Verdict(stream, claim, "undecided", f"no spectrum measured, {_seeds(lives)}")
+    whole = all(map(_whole, lives.values()))
     # accuracy is read at the tasks that have a spectrum, so that neither is seen any sooner
     onsets = [
         (
@@ -103,7 +104,7 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
         return Verdict(
             stream,
             claim,
-            _decide(holds=False, fails=alone == len(onsets) > 1),
+            _decide(holds=False, fails=whole and alone == len(onsets) > 1),
             f"accuracy fell by {ONSET:.0%} and the eigenvalue count did not in {alone} of "
             f"{_seeds(lives)}, both fell in {len(both)}",
         )
@@ -112,7 +113,7 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
     return Verdict(
         stream,
         claim,
-        _decide(holds=lead.low > 0, fails=lead.high <= 0),
+        _decide(holds=whole and lead.low > 0, fails=whole and lead.high <= 0),
         f"eigenvalue count down by {ONSET:.0%} at task {tasks[0]:.1f}, accuracy at {tasks[1]:.1f}: "
         f"lead {_shown(lead, lambda value: f'{value:.1f}', unit=' tasks')}, {_seeds(lives)}",
     )
@@ -164,10 +165,17 @@ def _late(life: Life) -> float:
 
 
 def _share_left(life: Life) -> float:
-    """Eigenvalues above epsilon at the last measured task's start, as a share of the first's."""
-    known = life.rank[np.isfinite(life.rank)]
-    judged = len(known) > 1 and known[0] > 0 and _whole(life)
-    return float(known[-1] / known[0]) if judged else np.nan
+    """Eigenvalues above epsilon late in the stream, as a share of those early in it.
+
+    Known where the first third and the last third of the tasks have a count: the first of the
+    one and the last of the other are compared.
+    """
+    third = life.tasks // 3
+    early, late = (
+        part[np.isfinite(part)] for part in (life.rank[: third + 1], life.rank[2 * third :])
+    )
+    judged = len(early) and len(late) and early[0] > 0 and _whole(life)
+    return float(late[-1] / early[0]) if judged else np.nan
 
 
 def _whole(life: Life) -> bool:
@@ -187,20 +195,25 @@ def _onset(values: np.ndarray, floor: float) -> int | None:
     return int(tasks[lasting[0]]) if len(lasting) else None
 
 
-def _lives(connection, stream: str, method: str) -> dict[int, Life]:
+def _methods(connection, section: tuple[str, str]) -> list[str]:
+    rows = connection.execute(
+        "SELECT DISTINCT method FROM tasks WHERE study = ? AND stream = ?", list(section)
+    ).fetchall()
+    return [method for (method,) in rows]
+
+
+def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]:
+    mine, which = "study = ? AND stream = ? AND method = ?", [*section, method]
     metric, asked = connection.execute(
         "SELECT config ->> '$.setting.metric', (config ->> '$.tasks')::INTEGER FROM runs "
-        "WHERE stream = ? AND method = ? ORDER BY seed",
-        [stream, method],
+        f"WHERE {mine} ORDER BY seed",
+        which,
     ).fetchone()
     fresh = {"final_accuracy": "fresh_accuracy", "online_accuracy": "fresh_online_accuracy"}[metric]
-    known = _column(connection, "SELECT column_name FROM (DESCRIBE tasks)")
-    counts = [name for name in ("ggn_rank_start", "hessian_rank_start") if name in known]
-    rank = counts[0] if counts else "NULL::DOUBLE"
     rows = connection.execute(
-        f"SELECT seed, {metric}, {fresh}, {rank}, chance_accuracy FROM tasks "
-        "WHERE stream = ? AND method = ? ORDER BY seed, task",
-        [stream, method],
+        f"SELECT seed, {metric}, {fresh}, {_rank_column(connection, mine, which)}, "
+        f"chance_accuracy FROM tasks WHERE {mine} ORDER BY seed, task",
+        which,
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     return {
@@ -210,8 +223,15 @@ def _lives(connection, stream: str, method: str) -> dict[int, Life]:
     }
 
 
-def _column(connection, sql: str, *values) -> list:
-    return [row[0] for row in connection.execute(sql, list(values)).fetchall()]
+def _rank_column(connection, mine: str, which: list[str]) -> str:
+    """The count of eigenvalues these runs have: the GGN's, or where there is none the Hessian's."""
+    described = connection.execute("SELECT column_name FROM (DESCRIBE tasks)").fetchall()
+    for name in ("ggn_rank_start", "hessian_rank_start"):
+        if (name,) in described:
+            found = connection.execute(f"SELECT count({name}) FROM tasks WHERE {mine}", which)
+            if found.fetchone()[0]:
+                return name
+    return "NULL::DOUBLE"
 
 
 def _points(interval: Interval) -> str:

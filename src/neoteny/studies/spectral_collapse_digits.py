@@ -55,11 +55,11 @@ SPECTRAL_COLLAPSE_DIGITS = Study(
         ),
         "permuted-pixels": Setting(
             stream=StreamConfig(rule="permuted-pixels", dataset="digits"),
-            tasks=200,
+            tasks=180,
             metric="online_accuracy",
             network=NetworkConfig(widths=(100, 100, 100)),
             training=TrainingConfig(optimiser="sgd", learning_rate=0.01, batch=1, epochs=1),
-            probes=ProbesConfig(every=5, spectrum_every=40, fresh_every=20, **SPECTRUM),
+            probes=ProbesConfig(every=5, spectrum_every=45, fresh_every=20, **SPECTRUM),
             hyperparameters={
                 "er": {"every": 250, "strength": 0.03},
                 "l2_er": {"every": 250, "strength": 0.03},
