@@ -132,8 +132,8 @@ def _refuse_idle(method: str, interventions: Sequence[Intervention], steps: int)
     late = max((part.period for part in interventions), default=0)
     if late > steps:
         raise UserError(
-            f"`{method}` acts every {late} mini-batches, but a task has {steps}. Let it act sooner, "
-            f"as `--set hyperparameters.{method}.every={steps}`, or give a task more of them."
+            f"`{method}` acts every {late} mini-batches, but a task has {steps}. Act sooner, "
+            f"as with `--set hyperparameters.{method}.every={steps}`, or give a task more of them."
         )
 
 
