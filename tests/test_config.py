@@ -156,3 +156,17 @@ def test_a_study_that_is_not_there_is_named():
         load("nowhere.toml")
     with pytest.raises(UserError, match="Did you mean `spectral-collapse-digits`"):
         load("spectral-colapse-digits")
+
+
+def test_a_misspelt_stream_is_no_new_stream():
+    known = tiny.study()
+    for path in ("streams.label.hyperparameters.l2.weight_decay", "streams.hyperparameters.tasks"):
+        with pytest.raises(UserError, match="There is no field"):
+            changed(known, {path: "1"})
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+def test_a_decay_that_would_do_nothing_is_refused(optimiser):
+    decay = "0.0" if optimiser == "adamw" else "0.1"
+    with pytest.raises(UserError, match="`decoupled_decay`"):
+        changed(tiny.study(), {"training.optimiser": optimiser, "training.decoupled_decay": decay})

@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PLUGINS = {
     "own_method": (
         (METHODS, "norm_cap"),
-        ["--methods", "norm_cap"],
+        ["--methods", "norm_cap", "--set", "hyperparameters.norm_cap.period=2"],
         "SELECT DISTINCT method FROM tasks",
         "norm_cap",
     ),
@@ -60,7 +60,8 @@ def test_a_plugin_adds_its_member_to_the_command_line(tmp_path, monkeypatch, scr
 
 def test_ten_lines_do_the_whole_job(tmp_path, monkeypatch, capsys):
     """As they stand, on a small study in the place of the one they name."""
-    monkeypatch.setitem(STUDIES, "spectral-collapse-digits", tiny.study())
+    small = tiny.study(hyperparameters__l2_er__every=2)
+    monkeypatch.setitem(STUDIES, "spectral-collapse-digits", small)
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / "ten_lines.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from neoteny import loop, machine, methods
+from neoteny import loop, machine, methods, sweep
 from neoteny.config import RunConfig, TrainingConfig
 from neoteny.errors import UserError
 from neoteny.interventions import elementwise_adam
@@ -226,3 +226,10 @@ def test_a_method_of_ones_own_joins_by_name(monkeypatch):
     assert _state("gentle") == _state("l2")
     with pytest.raises(UserError, match="takes a float such as"):
         make("gentle", {"weight_decay": "much"})
+
+
+def test_a_method_that_would_never_act_is_refused_rather_than_run_as_bp():
+    tiny = study(hyperparameters__l2_er__every=7, methods=("l2_er",))
+    (config,) = sweep.expand(tiny)  # six steps a task
+    with pytest.raises(UserError, match=r"acts every 7 mini-batches, but a task has 6.*every=6"):
+        machine.prepare(config)

@@ -413,10 +413,11 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
 def test_checking_refuses_another_configuration_and_touches_nothing(tmp_path):
     store.check(tmp_path / "new" / "run", CONFIG)
     assert not (tmp_path / "new").exists()
-    with Run.open(tmp_path, CONFIG):  # nor does it wait for whoever runs it
+    with Run.open(tmp_path, CONFIG), pytest.raises(StoreError, match="run by another process"):
         store.check(tmp_path, CONFIG)
-        with pytest.raises(StoreError, match="`tasks` is 4 there and 5 here"):
-            store.check(tmp_path, CONFIG | {"tasks": 5})
+    store.check(tmp_path, CONFIG)
+    with pytest.raises(StoreError, match="`tasks` is 4 there and 5 here"):
+        store.check(tmp_path, CONFIG | {"tasks": 5})
 
 
 def test_a_text_is_written_whole_with_its_folders(tmp_path):

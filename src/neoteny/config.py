@@ -194,7 +194,7 @@ def _explain(model: type[_Data], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"`{path}` is missing, and has no default."
     reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":  # about several fields of one part
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of several fields
         return f"`{path}`: {reason}."
     return f"`{path}` is {first['input']!r}: {reason[0].lower()}{reason[1:]}."
 

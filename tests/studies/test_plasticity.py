@@ -181,3 +181,25 @@ def test_methods_alone_are_judged_without_the_control_and_l2_er_comes_first():
     claims = [verdict.claim for verdict in judge(_tables(er=KEPT, l2_er=KEPT))]
     assert claims == [_keeps("l2_er"), _keeps("er")]
     assert judge(_tables()) == []
+
+
+def test_a_spectrum_that_was_not_measured_late_is_not_called_kept():
+    early = lambda task: 100.0 if task < 6 else None
+    found = _verdicts(bp=LOST, l2=[_run(steady(0.9), rank=early)] * 3)
+    assert found[_keeps("l2")].outcome == "undecided"
+    assert "eigenvalues left not measured" in found[_keeps("l2")].evidence
+
+
+def test_lives_cut_short_do_not_decide_what_falls_first():
+    short = [_run(_ramp(0.9, 0.2, 5, 8), rank=_ramp(100.0, 10.0, 0, 4), tasks=16)] * 3
+    found = _verdicts(bp=short)
+    assert found[FIRST].outcome == "undecided"
+    assert "lead" in found[FIRST].evidence
+
+
+def test_studies_below_one_folder_are_judged_apart():
+    connection = _tables(bp=LOST, l2_er=KEPT)
+    for table in ("runs", "tasks"):
+        connection.execute(f"INSERT INTO {table} SELECT * REPLACE ('b' AS study) FROM {table}")
+    streams = [verdict.stream for verdict in judge(connection)]
+    assert streams == ["a: s"] * 3 + ["b: s"] * 3
