@@ -272,7 +272,9 @@ def test_the_list_of_methods_says_what_can_be_set_and_who_needs_the_boundary(cal
     assert {name for name, row in rows.items() if row["needs_boundary"]} == {"snp", "reset"}
 
 
-def test_the_doctor_finds_this_machine_well_and_a_broken_one_ill(call, monkeypatch):
+def test_the_doctor_finds_this_machine_well_and_a_broken_one_ill(call, monkeypatch, tmp_path):
+    monkeypatch.delenv("NEOTENY_DATA", raising=False)
+    monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path))
     answer = call("doctor", "--format", "json")
     states = {row["check"]: row["state"] for row in json.loads(answer.out)}
     assert answer.code == 0

@@ -48,12 +48,12 @@ class Results(NamedTuple):
         )
 
     def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-        """Write each figure of the report as a file of its own, into `figures/`."""
+        """Write each figure of the report, and `overview.png` of them all, into `figures/`."""
         from neoteny import report
 
-        return report.save_figures(
-            store.connect(self.folder), self.folder / "figures", formats=tuple(formats)
-        )
+        connection, folder = store.connect(self.folder), self.folder / "figures"
+        drawn = report.save_figures(connection, folder, formats=tuple(formats))
+        return [*drawn, report.save_overview(connection, folder / "overview.png")]
 
 
 def plan(
