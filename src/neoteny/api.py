@@ -178,4 +178,4 @@ def _reproduce(folder: Path) -> str:
     name = _recalled(folder).get("study", {}).get("name", folder.name)
     command = _recalled(folder).get("command") or ["run", name]
     arguments = shlex.join(command) if command[:1] == ["run"] else f"run {shlex.quote(name)}"
-    return f"pip install neoteny\nneoteny {arguments}"
+    return f"neoteny {arguments}"
