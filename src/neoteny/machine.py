@@ -184,11 +184,7 @@ def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransfor
         base = elementwise_adam(rate, beta1=config.beta1, beta2=config.beta2)
     else:
         base = optax.adam(rate, b1=config.beta1, b2=config.beta2)
-    if config.optimiser == "adamw" and config.decoupled_decay:
+    if config.optimiser == "adamw":
         # after Adam's rescaling, so the decay is not rescaled with it
-        base = optax.chain(base, _decoupled(rate * config.decoupled_decay))
+        base = optax.chain(base, optax.add_decayed_weights(-rate * config.decoupled_decay))
     return base if method.gradient is None else optax.chain(method.gradient, base)
-
-
-def _decoupled(strength: float) -> optax.GradientTransformation:
-    return optax.add_decayed_weights(-strength)

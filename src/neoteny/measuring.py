@@ -95,12 +95,14 @@ def columns(
       puts a heavy node now on one side of the threshold and now on the other.
     - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`.
     """
-    spectrum = curvature.quadrature(arrays["alphas"], arrays["betas"])
-    size = arrays["size"]
+    alphas, betas, size = arrays["alphas"], arrays["betas"], arrays["size"]
+    spectrum = curvature.quadrature(alphas, betas)
+    fewer = max(1, 3 * alphas.shape[1] // 4)
+    coarser = curvature.quadrature(alphas[:, :fewer], betas[:, :fewer])
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
     effective, trace = curvature.effective_rank(spectrum, size), curvature.trace(spectrum, size)
-    rank, rank_error = _count(arrays, setting.probes.epsilon)
-    budget_rank, budget_error = _count(arrays, budget)
+    rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon)
+    budget_rank, budget_error = _count(spectrum, coarser, size, budget)
     extremes = curvature.extreme_eigenvalues(spectrum)
     values = {
         "rank": rank,
@@ -117,21 +119,17 @@ def columns(
     return {_column(matrix, name, phase): value for name, value in values.items()}
 
 
-def _count(arrays: dict[str, Any], epsilon: float) -> tuple[float | None, float | None]:
+def _count(
+    spectrum: curvature.Spectrum, coarser: curvature.Spectrum, size: int, epsilon: float
+) -> tuple[float | None, float | None]:
     """Eigenvalues beyond ±epsilon with their error, or nothing where the quadrature cannot tell.
 
     It can if the nodes whose error bounds reach over the threshold stand for no more eigenvalues
-    than are counted (a bulk that sits astride it stands for nearly all), and if three quarters
-    of the steps give nearly the same count.
+    than are counted (a bulk that sits astride it stands for nearly all), and if `coarser`, of
+    three quarters of the steps, gives nearly the same count.
     """
-    alphas, betas, size = arrays["alphas"], arrays["betas"], arrays["size"]
-    steps = alphas.shape[1]
-    spectrum = curvature.quadrature(alphas, betas)
     count = curvature.epsilon_rank(spectrum, size, epsilon)
-    fewer = max(1, 3 * steps // 4)
-    before = curvature.epsilon_rank(
-        curvature.quadrature(alphas[:, :fewer], betas[:, :fewer]), size, epsilon
-    )
+    before = curvature.epsilon_rank(coarser, size, epsilon)
     distance = np.abs(np.abs(spectrum.nodes) - epsilon)
     astride = size * np.mean(np.sum(spectrum.weights * (distance <= spectrum.residuals), axis=1))
     value, earlier = float(count.value), float(before.value)
