@@ -20,7 +20,8 @@ def interleaved(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def pin(cores: int) -> None:
-    """Bind this process to its first cores; call before JAX is imported."""
+    """Bind this process to its first cores, as `neoteny` does; call before JAX is imported."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 

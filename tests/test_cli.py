@@ -11,7 +11,7 @@ import pytest
 
 import neoteny
 import tiny
-from neoteny import catalogue, cli, loop
+from neoteny import catalogue, cli, loop, methods
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -77,6 +77,18 @@ BAD_RUNS = {
     "no value": (["tiny.toml", "--set", "tasks"], ["'tasks'", "KEY=VALUE"]),
     "negative rate": (["tiny.toml", "--set", "training.learning_rate=-1"], ["rate` is -1"]),
     "no tasks": (["tiny.toml", "--set", "tasks=0"], ["tasks` is 0"]),
+    "typo for a method not run": (
+        ["tiny.toml", "--set", "hyperparameters.l2_er.evry=5"],
+        ["`evry`", "Did you mean `every`"],
+    ),
+    "no hidden layers to rank": (
+        ["tiny.toml", "--methods", "er", "--set", "network.widths=[]"],
+        ["has none", "network.widths"],
+    ),
+    "no hidden units to replace": (
+        ["tiny.toml", "--methods", "cbp", "--set", "network.widths=[]"],
+        ["has none", "network.widths"],
+    ),
     "width 0": (["tiny.toml", "--set", "network.widths=[8,0]"], ["widths.1` is 0"]),
     "large batch": (["tiny.toml", "--set", "training.batch=61"], ["is 61", "60 training rows"]),
     "out below a file": (["tiny.toml", "--out", "tiny.toml/out"], ["tiny.toml/out", "--out"]),
@@ -114,6 +126,19 @@ def test_a_plugin_that_fails_gets_one_sentence(call, study, tmp_path):
     said = ["faulty.py does not load: AttributeError"]
     _refused(call("run", study, "--plugin", "faulty.py"), *said)
     _refused(call("list", "methods", "--plugin", "faulty.py"), *said)
+
+
+def test_a_method_without_defaults_gets_one_sentence(call, tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "from neoteny.methods import METHODS, Method\n"
+        "def bare(*, strength):\n    return Method()\n"
+        "METHODS['bare'] = bare\n"
+    )
+    try:
+        said = ["`bare` cannot be made from its defaults", "strength"]
+        _refused(call("list", "methods", "--plugin", "bare.py"), *said)
+    finally:
+        methods.METHODS.pop("bare", None)
 
 
 def test_a_folder_of_another_configuration_is_refused(call, study, done):

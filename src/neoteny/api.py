@@ -67,7 +67,7 @@ def plan(
 
     A method may be given as a function; it is then known under the function's name.
     """
-    from neoteny.methods import METHODS
+    from neoteny.methods import METHODS, make
 
     known = studies.load(study) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
@@ -81,6 +81,8 @@ def plan(
     for setting in asked.streams.values():
         if strangers := setting.hyperparameters.keys() - METHODS.keys():
             raise unknown("method with hyperparameters", min(strangers), METHODS)
+        for method, values in setting.hyperparameters.items():
+            make(method, values)  # a typo is one even where that method is not run this time
     return asked
 
 

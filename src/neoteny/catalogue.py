@@ -59,17 +59,23 @@ def _networks() -> list[Row]:
 def _methods() -> list[Row]:
     from neoteny import methods
 
-    return [
-        {
+    def row(name: str, recipe: Any) -> Row:
+        defaults = methods.hyperparameter_defaults(name)
+        try:
+            boundary = methods.needs_boundary(name)
+        except Exception as error:  # someone's own recipe that does not build
+            raise UserError(
+                f"The method `{name}` cannot be made from its defaults: {type(error).__name__}: "
+                f"{error}. Give every hyperparameter a default that works."
+            ) from error
+        return {
             "name": name,
             "what": _first(recipe),
-            "hyperparameters": ", ".join(
-                f"{field}={value}" for field, value in methods.hyperparameter_defaults(name).items()
-            ),
-            "needs_boundary": methods.needs_boundary(name),
+            "hyperparameters": ", ".join(f"{field}={value}" for field, value in defaults.items()),
+            "needs_boundary": boundary,
         }
-        for name, recipe in methods.METHODS.items()
-    ]
+
+    return [row(name, recipe) for name, recipe in methods.METHODS.items()]
 
 
 def _probes() -> list[Row]:

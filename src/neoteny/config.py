@@ -83,6 +83,9 @@ class ProbesConfig(_Data):
     names: tuple[str, ...] = Field(
         default=("ranks", "units", "norms"), description="at a task's end"
     )
+    start_names: tuple[str, ...] = Field(
+        default=(), description="on a new task's rows, before it is learnt"
+    )
     every: Cadence = 1
     rows: Count = Field(default=500, description="of the task's training rows, looked at by probes")
     evaluation_rows: Count = Field(

@@ -20,7 +20,7 @@ from neoteny.machine import Machine, prepare
 from neoteny.types import Batch, Learner, Stream, Task
 
 # A run draws all its randomness from one key; these are the branches, by meaning.
-STREAM, INITIAL, TRAINING, PROBING, FRESH = range(5)
+STREAM, INITIAL, TRAINING, PROBING, FRESH, BEFORE = range(6)
 
 COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
@@ -148,6 +148,11 @@ def _live_through(
     )
     if due(plan.spectrum_every):
         spectra["start"] = measure(start)
+    before = {}
+    if due(plan.every) and plan.start_names:
+        probe, key_now = machine.observer.probe_start, draw(BEFORE, index)
+        found = _probe(probe, start, start, task.train, key_now, plan)
+        before = {f"{name}_start": value for name, value in found.items()}
     began = time.perf_counter()
     learner, trace = jax.block_until_ready(machine.trainer.learn(learner, task.train, key))
     spent = time.perf_counter() - began
@@ -171,14 +176,14 @@ def _live_through(
         "final_loss": final_loss,
         "diverged_step": diverged if diverged >= 0 else None,
     }
+    row |= before
     if diverged >= 0:
         return learner, row, {}, spent
     if due(plan.fresh_every):
         row |= _fresh_reference(machine, task, key, draw(FRESH, index))
     if due(plan.every):
-        row |= _probe(
-            machine, learner.params, start, task.train, draw(PROBING, 2 * index + 1), plan
-        )
+        probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
+        row |= _probe(probe, learner.params, start, task.train, key_now, plan)
     if due(plan.spectrum_every):
         spectra["end"] = measure(learner.params)
     for phase, found in spectra.items():
@@ -204,9 +209,9 @@ def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
     )
 
 
-def _probe(machine: Machine, params, start, train: Batch, key, plan: ProbesConfig) -> dict:
+def _probe(probe: Callable, params, start, train: Batch, key, plan: ProbesConfig) -> dict:
     rows = jax.tree.map(lambda array: array[: plan.rows], train)
-    measured = machine.observer.probe(params, start, rows, key)
+    measured = probe(params, start, rows, key)
     columns: dict[str, float | None] = {}
     for values in measured.values():
         columns |= probes.columns(values)

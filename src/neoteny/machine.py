@@ -80,6 +80,7 @@ def _machine(
     setting = Setting.model_validate_json(setting_json)
     training = setting.training
     method = methods.make(method_name, dict(hyperparameters))
+    steps = rows // training.batch * training.epochs
     network, observer = _observed(
         setting.network.model_dump_json(),
         tuple(sorted(method.network.items())),
@@ -87,12 +88,13 @@ def _machine(
         setting.probes.model_dump_json(),
         num_inputs,
         num_classes,
+        training.learning_rate,
+        steps,
         known_probes,
     )
     optimiser = _optimiser(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
-    steps = rows // training.batch * training.epochs
     _refuse_idle(method_name, interventions, steps)
     _rehearse(network, optimiser, penalties, interventions, num_inputs, training.batch)
     parts = trainer(
@@ -117,6 +119,8 @@ def _observed(
     probes_json: str,
     num_inputs: int,
     num_classes: int,
+    learning_rate: float,
+    steps: int,
     known_probes: tuple,
 ) -> tuple[Network, Observer]:
     """A network and its compiled measurements, shared by all methods that use it as it is."""
@@ -124,7 +128,9 @@ def _observed(
     config = NetworkConfig.model_validate_json(network_json)
     network = _network(config, dict(options), num_inputs, num_classes)
     plan = ProbesConfig.model_validate_json(probes_json)
-    return network, measuring.observer(network, LOSSES[loss], plan)
+    return network, measuring.observer(
+        network, LOSSES[loss], plan, learning_rate=learning_rate, steps=steps
+    )
 
 
 def _refuse_idle(method: str, interventions: Sequence[Intervention], steps: int) -> None:
@@ -171,7 +177,8 @@ def _network(config: NetworkConfig, changes: dict[str, Any], inputs: int, classe
         "initialiser": config.initialiser,
     }
     widths = (inputs, *config.widths, classes)
-    return networks.NETWORKS[config.kind](widths, **(options | changes))
+    network = networks.NETWORKS[config.kind](widths, **(options | changes))
+    return network._replace(init=jax.jit(network.init))  # one compilation, not one per draw
 
 
 def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransformation:

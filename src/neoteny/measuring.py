@@ -22,20 +22,34 @@ class Observer(NamedTuple):
     """The compiled measurements of one network.
 
     - `evaluate(params, batch) -> (accuracy, mean loss)` on the first rows of a batch;
-    - `probe(params, start, batch, key)`: the named probes, by name;
+    - `probe(params, start, batch, key)`: the named probes at a task's end, by name;
+    - `probe_start`: likewise those before a task is learnt;
     - `matrices`: Lanczos runs by the name of their matrix.
     """
 
     evaluate: Callable[[Params, Batch], tuple[float, float]]
     probe: Callable
+    probe_start: Callable
     matrices: dict[str, Coefficients]
 
 
-def observer(network: Network, rowwise_loss: Callable, plan: ProbesConfig) -> Observer:
-    """The measurements that `plan` asks for; compiled when first used."""
+def observer(
+    network: Network,
+    rowwise_loss: Callable,
+    plan: ProbesConfig,
+    *,
+    learning_rate: float = float("nan"),
+    steps: int = 0,
+) -> Observer:
+    """The measurements that `plan` asks for; compiled when first used.
+
+    `learning_rate` and `steps` are the budget of one task, for probes that ask what it reaches.
+    """
+    budget = {"learning_rate": learning_rate, "steps": steps}
     return Observer(
         _evaluator(network, rowwise_loss, plan.evaluation_rows),
-        _prober(network, rowwise_loss, plan),
+        _prober(network, rowwise_loss, plan.names, budget),
+        _prober(network, rowwise_loss, plan.start_names, budget),
         tridiagonalisers(network, rowwise_loss, plan),
     )
 
@@ -165,15 +179,17 @@ def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
     return evaluate
 
 
-def _prober(network: Network, rowwise: Callable, plan: ProbesConfig) -> Callable:
-    for name in plan.names:
+def _prober(
+    network: Network, rowwise: Callable, names: tuple[str, ...], budget: dict[str, Any]
+) -> Callable:
+    for name in names:
         if name not in probes.PROBES:
             raise unknown("probe", name, probes.PROBES)
 
     @jax.jit
     def measure(params, start, batch: Batch, key):
         loss = task_loss(network, rowwise, batch)
-        snapshot = Snapshot(network, batch, params, start, loss, key)
-        return {name: probes.PROBES[name](snapshot) for name in plan.names}
+        snapshot = Snapshot(network, batch, params, start, loss, key, **budget)
+        return {name: probes.PROBES[name](snapshot) for name in names}
 
     return measure

@@ -110,6 +110,7 @@ class Snapshot(NamedTuple):
     - `params`: the parameters now; `start`: those at the start of this task.
     - `loss`: maps parameters to the mean task loss on `batch`, without any penalty.
     - `key`: the probe's own randomness; nothing of it touches training.
+    - `learning_rate`, `steps`: the budget that a task is learnt with; NaN and 0 if unknown.
     """
 
     network: Network
@@ -118,6 +119,8 @@ class Snapshot(NamedTuple):
     start: Params
     loss: Loss
     key: PRNGKey
+    learning_rate: float = float("nan")
+    steps: int = 0
 
 
 Probe = Callable[[Snapshot], Any]

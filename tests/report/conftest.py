@@ -31,7 +31,7 @@ SPECTRA = """CREATE TABLE spectra (study VARCHAR, stream VARCHAR, method VARCHAR
 @pytest.fixture
 def tables():
     """The three tables, empty."""
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1})
     for statement in (TASKS, RUNS, SPECTRA):
         connection.execute(statement)
     yield connection

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Scalar
 
 from neoteny.types import Loss
+
+Path = tuple[str | int, ...]
 
 
 class Operator(NamedTuple):
@@ -51,7 +53,10 @@ def hessian_vector_product(loss: Loss, params: PyTree) -> Operator:
 
 
 def ggn_vector_product(
-    outputs: Callable[[PyTree], Float[Array, "rows classes"]], params: PyTree
+    outputs: Callable[[PyTree], Float[Array, "rows *classes"]],
+    params: PyTree,
+    *,
+    output_loss: Callable[[Array], Scalar] | None = None,
 ) -> Operator:
     """Multiply by the generalised Gauss-Newton matrix of a mean softmax cross-entropy.
 
@@ -60,29 +65,96 @@ def ggn_vector_product(
     `rows * (classes - 1)`, and needs no labels. It is the Hessian less the part that bends
     the outputs themselves, and equals the Hessian where the logits are linear in `params`.
     Costs two thirds of a Hessian-vector product or a little more; linearised once, as there.
+    Rows of which the softmax is all but certain keep the relative accuracy of the type.
 
     **Arguments:**
 
     - `outputs`: maps parameters to logits; close over the inputs.
     - `params`: where to measure; any pytree of float32 or float64 arrays.
+    - `output_loss`: any other loss, as a function of the outputs; the matrix is then `J^T W J`
+      with `W` its Hessian, and outputs may have any shape. Close over the labels, and take the
+      mean: for squared error, `lambda outputs: jnp.mean((outputs - targets) ** 2)`.
 
-    **Raises:** `ValueError` if a leaf is of another type, or if `outputs` returns no matrix.
+    **Raises:** `ValueError` if a leaf is of another type, if `outputs` returns no matrix (no
+    array, with an `output_loss`), or if `output_loss` returns no scalar.
 
     **Source:** Schraudolph (2002).
     """
     flat, unravel = ravel_params(params)
-    _check_matrix(jax.eval_shape(outputs, params))
+    check_outputs(outputs, params, output_loss)
     with jax.default_matmul_precision("highest"):
-        logits, push = jax.linearize(lambda vector: outputs(unravel(vector)), flat)
+        primal, push = jax.linearize(lambda vector: outputs(unravel(vector)), flat)
         pull = jax.linear_transpose(push, flat)
-    probabilities = jax.nn.softmax(logits)
-
-    def product(vector):
-        tangent = probabilities * push(vector)
-        curved = tangent - probabilities * jnp.sum(tangent, axis=1, keepdims=True)
-        return pull(curved / len(logits))[0]
-
+        curve = output_curvature(output_loss, primal)
+    product = lambda vector: pull(curve(push(vector)))[0]
     return Operator(_of_any_shape(product, flat.size, unravel), flat.size, flat.dtype)
+
+
+def output_curvature(output_loss, outputs: Array) -> Callable[[Array], Array]:
+    """The product with the Hessian of a loss in the outputs; of mean softmax cross-entropy if None.
+
+    The softmax's has constants in its kernel. Less the tangent of the likeliest class, no two
+    terms cancel, whereas `1 - p` would be all rounding for a class that is nearly certain.
+    """
+    if output_loss is not None:
+        return jax.linearize(jax.grad(output_loss), outputs)[1]
+    probabilities = jax.nn.softmax(outputs)
+    likeliest = jnp.argmax(outputs, axis=1, keepdims=True)
+
+    def curve(tangent):
+        parts = probabilities * (tangent - jnp.take_along_axis(tangent, likeliest, axis=1))
+        return (parts - probabilities * jnp.sum(parts, axis=1, keepdims=True)) / len(outputs)
+
+    return curve
+
+
+def block(
+    function: Callable[[PyTree], Any], params: PyTree, paths: Path | list[Path]
+) -> tuple[Callable[[PyTree], Any], PyTree]:
+    """Restrict a function of the parameters to some of them, the others held fixed.
+
+    What comes back is what operators and spectra take: of `*block(loss, params, (0,))` the
+    Hessian is the diagonal block of the first layer, `hessian_vector_product(*block(...))`.
+
+    **Arguments:**
+
+    - `function`: of the parameters: a loss, outputs, losses of rows.
+    - `params`: any pytree.
+    - `paths`: keys and indices that lead to a sub-tree: `(0, "kernel")`, as in `types.Place`;
+      for attributes (of a module, a named tuple) their names. A list of paths makes one block
+      of several sub-trees, in that order.
+
+    **Returns:** the restricted function and its parameters: the sub-tree, or the tuple of them.
+
+    **Raises:** `ValueError` if a path leads nowhere, or into a sub-tree of another.
+    """
+    several = isinstance(paths, list)
+    chosen = paths if several else [paths]
+    _check_apart(chosen)
+    parts = tuple(_at(params, path) for path in chosen)
+
+    def restricted(parts):
+        tree = params
+        for path, part in zip(chosen, parts if several else (parts,), strict=True):
+            tree = _replaced(tree, path, part)
+        return function(tree)
+
+    return restricted, parts if several else parts[0]
+
+
+def layers(params: PyTree) -> tuple[Path, ...]:
+    """The paths of the top-level blocks of `params`, each to be given to `block`.
+
+    A lone container is opened while it holds containers, so that layers are found below
+    `{"params": ...}` as well; what holds no arrays is left out.
+    """
+    path, parts = (), _arrays(params)
+    while len(parts) == 1:
+        name, lone = next(iter(parts.items()))
+        if jax.tree_util.all_leaves(_arrays(lone).values()):
+            break
+        path, parts = (*path, name), _arrays(lone)
+    return tuple((*path, name) for name in parts) if parts else (path,)
 
 
 def ravel_params(params: PyTree) -> tuple[Float[Array, " n"], Callable[[Array], PyTree]]:
@@ -105,20 +177,86 @@ def _of_any_shape(product, size, unravel):
     return matvec
 
 
-def _check_scalar(result) -> None:
-    if getattr(result, "shape", None) != ():
-        raise ValueError(
-            f"`loss` returned {_described(result)}, but a Hessian is that of one number. "
-            "Reduce it, as in `lambda params: jnp.mean(loss(params))`."
-        )
-
-
-def _check_matrix(result) -> None:
-    if len(getattr(result, "shape", ())) != 2:
+def check_outputs(outputs, params, output_loss) -> None:
+    """Refuse outputs of which the Gauss-Newton matrix is not defined."""
+    result = jax.eval_shape(outputs, params)
+    if output_loss is None and len(getattr(result, "shape", ())) != 2:
         raise ValueError(
             f"`outputs` returned {_described(result)}, but logits have two axes, (rows, "
-            "classes). Flatten other axes into rows, as in `logits.reshape(-1, num_classes)`."
+            "classes). Flatten other axes into rows, as in `logits.reshape(-1, num_classes)`, or "
+            "pass the `output_loss` that takes this shape."
         )
+    if not hasattr(result, "shape"):
+        raise ValueError(
+            f"`outputs` returned {_described(result)}, but a Jacobian is that of one array. "
+            "Return the network's outputs alone."
+        )
+    if output_loss is not None:
+        _check_scalar(jax.eval_shape(output_loss, result), "output_loss", "outputs")
+
+
+def _check_scalar(result, name="loss", argument="params") -> None:
+    if getattr(result, "shape", None) != ():
+        raise ValueError(
+            f"`{name}` returned {_described(result)}, but a Hessian is that of one number. "
+            f"Reduce it, as in `lambda {argument}: jnp.mean({name}({argument}))`."
+        )
+
+
+def _check_apart(paths) -> None:
+    for path in paths:
+        if not isinstance(path, tuple):
+            raise ValueError(
+                f"`paths` holds {path!r}, but a path is a tuple of keys and indices. Pass "
+                f"`({path!r},)`, or one of `layers(params)`."
+            )
+        others = [other for other in paths if other is not path]
+        if any(path[: len(other)] == other for other in others) or paths.count(path) > 1:
+            raise ValueError(
+                f"`paths` is {paths}, where {path} is counted twice: a block is made of sub-trees "
+                "that do not overlap. Leave it out."
+            )
+
+
+def _children(tree) -> dict[str | int, PyTree]:
+    """What a container holds, by name; empty for an array."""
+    entries = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: node is not tree)
+    return {_name(path[0]): child for path, child in entries if path}
+
+
+def _arrays(tree):
+    return {name: child for name, child in _children(tree).items() if jax.tree.leaves(child)}
+
+
+def _name(entry):
+    """What is written in a path for an entry of JAX's: a key, an index or an attribute."""
+    kinds = ("key", "idx", "name")
+    return next(getattr(entry, kind) for kind in kinds if hasattr(entry, kind))
+
+
+def _at(tree, path):
+    for depth, name in enumerate(path):
+        if name not in (children := _children(tree)):
+            raise ValueError(_path_message(path[:depth], name, list(children)))
+        tree = children[name]
+    return tree
+
+
+def _replaced(tree, path, part):
+    if not path:
+        return part
+    children = _children(tree)
+    children[path[0]] = _replaced(children[path[0]], path[1:], part)
+    structure = jax.tree.structure(tree, is_leaf=lambda node: node is not tree)
+    return jax.tree.unflatten(structure, children.values())
+
+
+def _path_message(path, name, names) -> str:
+    if names:
+        remedy = f"holds {', '.join(map(repr, names))}. Pass `{(*path, names[0])}`, say."
+    else:
+        remedy = f"is an array. Pass `{path}` for the whole of it."
+    return f"`params` has no {name!r} at `{path}`, which {remedy}"
 
 
 def _described(result) -> str:

@@ -1,6 +1,6 @@
 """What a method may do to a learner: penalties on the loss, interventions between steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import Scalar
@@ -37,6 +37,15 @@ class Intervention(NamedTuple):
     init: Callable[[Params], State]
     apply: Callable[..., tuple[Any, State]]
     period: int = 1
+
+
+def refuse_no_hidden_layers(layers: Sequence, what: str) -> None:
+    """Say that `what` has nothing to act on; `layers` are a network's unit groups or features."""
+    if not layers:
+        raise UserError(
+            f"{what} acts on hidden layers, but this network has none. Give it some, as with "
+            "`--set network.widths=[100,100]`."
+        )
 
 
 def stateless_penalty(value: Callable[[Params, Features], Scalar]) -> Penalty:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from neoteny.interventions.base import Intervention
+from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
 from neoteny.interventions.surgery import add_at, at, reinitialise_units
 from neoteny.types import Learner, Network, UnitGroup
 
@@ -50,6 +50,8 @@ def continual_backprop(
 
     **Source:** Dohare et al. (2024), generate and test with contribution utility.
     """
+
+    refuse_no_hidden_layers(network.units, "Continual backprop")
 
     def init(params):
         def ledger(group: UnitGroup) -> Ledger:

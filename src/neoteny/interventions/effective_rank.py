@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from neoteny.errors import UserError
-from neoteny.interventions.base import Intervention
+from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
 from neoteny.probes import effective_rank
 from neoteny.types import Network
 
@@ -19,6 +19,8 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
 
     **Source:** Prakash et al. (2026), as their experiments ran it.
     """
+
+    refuse_no_hidden_layers(network.units, "The effective-rank step")
 
     def init(params):
         del params

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from neoteny.interventions.base import Penalty, stateless_penalty
+from neoteny.interventions.base import Penalty, refuse_no_hidden_layers, stateless_penalty
 from neoteny.interventions.effective_rank import refuse_one_row
 from neoteny.probes import effective_rank
 
@@ -36,6 +36,7 @@ def effective_rank_penalty(strength: float) -> Penalty:
 
     def value(params, features):
         del params
+        refuse_no_hidden_layers(features, "The effective-rank penalty")
         refuse_one_row(len(features[0]))
         return -strength * jnp.mean(jnp.stack([effective_rank(layer) for layer in features]))
 

@@ -50,7 +50,7 @@ def effective_rank(features: Float[Array, "rows units"]) -> Scalar:
 
     **Source:** Roy & Vetterli (2007). They leave zero features undefined.
     """
-    return _effective_rank(_singular_values(_checked(features)))
+    return _differentiable_effective_rank(_checked(features))
 
 
 def stable_rank(features: Float[Array, "rows units"]) -> Scalar:
@@ -59,7 +59,7 @@ def stable_rank(features: Float[Array, "rows units"]) -> Scalar:
     Some papers on plasticity call another quantity by this name: that one is `srank`.
     Differentiable, with the cost, the cut and the errors of `effective_rank`.
     """
-    return _stable_rank(_singular_values(_checked(features)))
+    return _differentiable_stable_rank(_checked(features))
 
 
 def srank(features: Float[Array, "rows units"], delta: float = 0.01) -> Scalar:
@@ -99,7 +99,10 @@ def approximate_rank(features: Float[Array, "rows units"], energy: float = 0.99)
 
 
 def feature_ranks(features: Float[Array, "rows units"]) -> FeatureRanks:
-    """Compute all four ranks, at their published settings, from one decomposition."""
+    """Compute all four ranks, at their published settings, from one decomposition.
+
+    A measurement, with no derivative: differentiate `effective_rank` or `stable_rank`.
+    """
     sigma = _singular_values(_checked(features))
     return FeatureRanks(
         effective_rank=_effective_rank(sigma),
@@ -143,61 +146,93 @@ def _count_holding(ascending, left_out):
     return jnp.where(jnp.isfinite(total), count, jnp.nan)
 
 
-@jax.custom_jvp
-def _singular_values(matrix):
-    """Singular values in ascending order, those below the cut exactly zero."""
-    return _thin_svd(matrix)[1]
+def _differentiable(summary):
+    """`summary(sigma)` of a matrix, differentiated as a spectral function.
+
+    Its gradient is `left @ diag(slopes) @ right`. With `matrix = left @ diag(sigma) @ right`
+    and a wide matrix that is `(left @ diag(slopes / sigma) @ left.T) @ matrix`: one small
+    matrix and one product, without the other singular vectors.
+    """
+
+    def gradient(matrix):
+        near, sigma = _float64_left(matrix)
+        slopes = jax.grad(summary)(sigma)
+        ratios = jnp.where(sigma == 0, 0, slopes / jnp.where(sigma == 0, 1, sigma))
+        weighted = (near * ratios[None, :]) @ near.T
+        wide = matrix.shape[0] <= matrix.shape[1]
+        return summary(sigma), weighted @ matrix if wide else matrix @ weighted
+
+    value_and_gradient = _once_differentiable(_in_float64(gradient))
+
+    @jax.custom_jvp
+    def rank(matrix):
+        return summary(_singular_values(matrix))
+
+    @rank.defjvp
+    def _(primals, tangents):
+        value, slope = value_and_gradient(*primals)
+        return value, jnp.vdot(slope, tangents[0].astype(slope.dtype), precision="highest")
+
+    return rank
 
 
-@_singular_values.defjvp
-def _(primals, tangents):
-    left, sigma, right = _thin_svd(*primals)
-    moved = jnp.matmul(left.T, tangents[0].astype(sigma.dtype), precision="highest")
-    return sigma, jnp.sum(moved * right, axis=1)
+def _once_differentiable(function):
+    guarded = jax.custom_jvp(function)
+
+    @guarded.defjvp
+    def _(primals, tangents):
+        raise NotImplementedError(
+            "The ranks of features have first derivatives only: a second one divides by the gaps "
+            "between singular values. For a Hessian, differentiate the task loss without its rank "
+            "penalty."
+        )
+
+    return guarded
 
 
-@jax.custom_jvp
-def _thin_svd(matrix):
-    return _batched_thin_svd(matrix)
-
-
-@_thin_svd.defjvp
-def _(primals, tangents):
-    raise NotImplementedError(
-        "The ranks of features have first derivatives only: a second one divides by the gaps "
-        "between singular values. For a Hessian, differentiate the task loss without its rank "
-        "penalty."
-    )
-
-
-@jax.custom_batching.custom_vmap
-def _batched_thin_svd(stack):
-    """Decompose `(..., rows, units)` in float64, and round the factors to the input's type.
+def _in_float64(function):
+    """`function` of a matrix, computed in float64 and rounded to the type of its input.
 
     The context manager holds while this is traced, but `jax.vmap` of a jitted caller rewrites
     the trace later, when float64 may be off again. Hence the batching rule below, which traces
     anew.
     """
-    kind = stack.dtype if stack.dtype == jnp.float64 else jnp.float32
-    with jax.enable_x64(True):
-        decompose = _float64_thin_svd
-        for _ in range(stack.ndim - 2):
-            decompose = jax.vmap(decompose)
-        return tuple(factor.astype(kind) for factor in decompose(stack.astype(jnp.float64)))
+
+    @jax.custom_batching.custom_vmap
+    def computed(stack):
+        kind = stack.dtype if stack.dtype == jnp.float64 else jnp.float32
+        with jax.enable_x64(True):
+            inner = function
+            for _ in range(stack.ndim - 2):
+                inner = jax.vmap(inner)
+            result = inner(stack.astype(jnp.float64))
+            return jax.tree.map(lambda array: array.astype(kind), result)
+
+    @computed.def_vmap
+    def _(axis_size, in_batched, stack):
+        del axis_size, in_batched
+        result = computed(stack)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return computed
 
 
-@_batched_thin_svd.def_vmap
-def _(axis_size, in_batched, stack):
-    del axis_size, in_batched
-    return _batched_thin_svd(stack), (True, True, True)
-
-
-def _float64_thin_svd(matrix):
-    rows, units = matrix.shape
-    wide = matrix if rows <= units else matrix.T
-    squares, near = jnp.linalg.eigh(wide @ wide.T, symmetrize_input=False)
+def _float64_left(matrix):
+    """Singular vectors on the shorter side, and singular values: those below the cut are zero."""
+    wide = matrix.shape[0] <= matrix.shape[1]
+    gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    squares, near = jnp.linalg.eigh(gram, symmetrize_input=False)
     sigma = jnp.sqrt(jnp.maximum(squares, 0))
-    sigma = jnp.where(sigma <= _CUT * sigma[-1], 0, sigma)
-    inverse = jnp.where(sigma == 0, 0, 1 / jnp.where(sigma == 0, 1, sigma))
-    far = (near * inverse[None, :]).T @ wide
-    return (near, sigma, far) if rows <= units else (far.T, sigma, near.T)
+    return near, jnp.where(sigma <= _CUT * sigma[-1], 0, sigma)
+
+
+_singular_values_in_float64 = _in_float64(lambda matrix: _float64_left(matrix)[1])
+
+
+def _singular_values(matrix):
+    """Singular values in ascending order, those below the cut exactly zero; no derivative."""
+    return _singular_values_in_float64(jax.lax.stop_gradient(matrix))
+
+
+_differentiable_effective_rank = _differentiable(_effective_rank)
+_differentiable_stable_rank = _differentiable(_stable_rank)

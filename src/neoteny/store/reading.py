@@ -44,12 +44,12 @@ def connect(folder: Path | str, *, spectra: bool = True):
     - `tasks`: study, stream, method, seed, task, online_accuracy, final_accuracy,
       heldout_accuracy, fresh_accuracy, and all other columns of any run.
     - `spectra`: study, stream, method, seed, task, phase, matrix, probe, node, weight,
-      size; empty
-      with `spectra=False`, which spares reading thousands of files.
+      size; empty with `spectra=False`, which spares reading thousands of files.
 
-    The tables are copies: nothing done to them reaches the folder. Where runs disagree on
-    the type of a column, it has the wider one. A run whose record says it is running while
-    no process holds its lock has status `"interrupted"`.
+    The same question has the same bits for an answer every time. The tables are copies: nothing
+    done to them reaches the folder. Where runs disagree on the type of a column, it has the
+    wider one. A run whose record says it is running while no process holds its lock has status
+    `"interrupted"`.
 
     **Raises:** `StoreError` if there is no run, or a file is damaged.
     """
@@ -57,7 +57,9 @@ def connect(folder: Path | str, *, spectra: bool = True):
 
     folder = Path(folder).absolute()
     records = _records(folder)
-    database = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    # One thread: sums over several come out in another order, and so other bits, every time.
+    settings = {"autoinstall_known_extensions": False, "threads": 1}
+    database = duckdb.connect(":memory:", config=settings)
     database.execute(create("runs", RUNS))
     for path, record in records:
         row = _run_row(path, record, folder)

@@ -55,7 +55,7 @@ SPECTRAL_COLLAPSE_DIGITS = Study(
         ),
         "permuted-pixels": Setting(
             stream=StreamConfig(rule="permuted-pixels", dataset="digits"),
-            tasks=180,
+            tasks=150,
             metric="online_accuracy",
             network=NetworkConfig(widths=(100, 100, 100)),
             training=TrainingConfig(optimiser="sgd", learning_rate=0.01, batch=1, epochs=1),
