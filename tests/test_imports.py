@@ -16,12 +16,12 @@ FLOORS = [
     {"config", "statistics", "networks", "streams", "curvature", "losses", "store"},
     {"probes"},
     {"interventions"},
-    {"methods", "training", "measuring"},
+    {"methods", "training", "measuring", "monitor"},
     {"machine"},
     {"loop", "plugins"},
-    {"sweep", "studies"},
+    {"sweep", "studies", "diagnosis"},
     {"report"},
-    {"api", "catalogue", "tables", "progress"},
+    {"api", "catalogue", "tables", "progress", "planning"},
     {"cli"},
 ]
 """Lowest first. A part may import what lies below it, never beside or above it."""

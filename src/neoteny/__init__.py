@@ -27,6 +27,7 @@ _NAMES = {
     "Study": "config",
     "Setting": "config",
     "UserError": "errors",
+    "Monitor": "monitor",
 }
 
 

@@ -35,7 +35,13 @@ def members(kind: str | None = None) -> list[Row]:
 
 def health(data: Path | None) -> list[Row]:
     """One row for each thing a run needs: `ok`, `absent` (works without) or `broken`."""
-    return [*_versions(), *_machine(), *_data(data), *map(_writable, (Path.cwd(), cache.folder()))]
+    return [
+        *_versions(),
+        *_machine(),
+        *_data(data),
+        _writable("this folder", Path.cwd()),
+        _writable("cache", cache.folder()),
+    ]
 
 
 def _streams() -> list[Row]:
@@ -120,7 +126,8 @@ def _machine() -> list[Row]:
 
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    devices = ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
+    kinds = [(device.platform, device.device_kind) for device in jax.devices()]
+    devices = ", ".join(kind if kind == name else f"{name} {kind}" for name, kind in kinds)
     answer = float(jax.jit(lambda x: x @ x)(jax.numpy.full((2, 2), 3.0))[0, 0])
     state = "ok" if answer == 18 else "broken"
     return [
@@ -144,13 +151,13 @@ def _data(folder: Path | None) -> list[Row]:
     return rows
 
 
-def _writable(folder: Path) -> Row:
+def _writable(name: str, folder: Path) -> Row:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return _row("writable", "ok", str(folder))
+            return _row(f"writable: {name}", "ok", str(folder))
     except OSError as error:
-        return _row("writable", "broken", f"{folder}: {error.strerror}")
+        return _row(f"writable: {name}", "broken", f"{folder}: {error.strerror}")
 
 
 def _row(check: str, state: str, detail: object) -> Row:

@@ -17,15 +17,8 @@ app = typer.Typer(
 )
 
 
-class Kind(StrEnum):
-    """What `neoteny list` knows of."""
-
-    streams = "streams"
-    datasets = "datasets"
-    networks = "networks"
-    methods = "methods"
-    probes = "probes"
-    studies = "studies"
+KINDS = ("streams", "datasets", "networks", "methods", "probes", "studies")
+"""What `neoteny list` knows of."""
 
 
 class Format(StrEnum):
@@ -50,16 +43,20 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs.")]
 
 @app.command("list")
 def list_members(
-    kind: Annotated[Kind | None, typer.Argument(help="One noun; all of them if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="|".join(KINDS), help="One noun; all if left out.")
+    ] = None,
     output: FormatOption = Format.table,
     plugin: PluginOption = None,
 ) -> None:
     """List streams, data sets, networks, methods, probes and studies."""
     from neoteny import catalogue
+    from neoteny.errors import unknown
 
+    if kind is not None and kind not in KINDS:
+        raise unknown("list of", kind, KINDS)
     _load_plugins(plugin)
-    rows = catalogue.members(kind.value if kind else None)
-    _print_table(rows, output, title=kind.value if kind else None)
+    _print_table(catalogue.members(kind), output, title=kind)
 
 
 @app.command()
@@ -152,6 +149,52 @@ def query(
 
 
 @app.command()
+def probe(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Folder of one run, as .../seed-0.")
+    ] = None,
+    task: Annotated[
+        int | None, typer.Option(help="Before which task; by default the next to learn.")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Of that task's training rows.")] = 50,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where figures go [RUN/probe].")
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHS", help="Instead: what each probe costs on 784,1000,1000,10, or 7e9."
+        ),
+    ] = None,
+    data: DataOption = None,
+    plugin: PluginOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Diagnose a stored run before one of its tasks, beside a fresh network; save its figures."""
+    from neoteny.errors import UserError
+
+    if plan is not None:
+        from neoteny import planning
+
+        _print_table(planning.rows(plan, rows), output, title="What a probe costs")
+        return
+    if folder is None:
+        raise UserError("Pass the folder of one run, or `--plan WIDTHS` for what probes cost.")
+    from neoteny import diagnosis
+
+    _own_process_settings()
+    _load_plugins(plugin)
+    found = diagnosis.diagnose(folder, task=task, rows=rows, data=data)
+    config = found.config
+    title = f"{config.method} on {config.stream}, seed {config.seed}, before task {found.task}"
+    _print_table(found.table, output, title=title)
+    paths = diagnosis.save_figures(found, figures or folder / "probe")
+    if output is Format.table:
+        for path in paths:
+            typer.echo(path)
+
+
+@app.command()
 def doctor(data: DataOption = None, output: FormatOption = Format.table) -> None:
     """Check this machine: versions, devices, cores, data sets, folders."""
     from neoteny import catalogue
@@ -209,7 +252,8 @@ def _conclude(results: Any, output: Format) -> None:
         verdict = [verdict._asdict() for verdict in results.verdict()]
         table = results.table()
         if output is Format.table:
-            _print_table(table, output, title="Methods")
+            said = "Methods (accuracies are shares; `difference`: `last` minus that of bp, 95 %)"
+            _print_table(table, output, title=said)
             _print_table(verdict, output, title="Verdict")
         elif output is Format.csv:
             _print_table(table, output)

@@ -92,13 +92,18 @@ class ProbesConfig(_Data):
         default=10_000, description="of each task, on which final and held-out accuracy are taken"
     )
     fresh_every: Cadence = Field(default=10, description="a fresh network learns the same task")
-    spectrum_every: Cadence = Field(
-        default=10, description="Hessian spectrum at a task's start and end"
+    spectrum_every: Cadence = Field(default=10, description="spectra of the Hessian and the GGN")
+    spectrum_at: tuple[Literal["start", "end"], ...] = Field(
+        default=("start", "end"), description="of those tasks, when"
     )
     spectrum_rows: Count = 100
     spectrum_steps: Count = Field(default=64, description="Lanczos steps")
     spectrum_probes: Count = Field(
         default=4, description="random start vectors; the error bar's sample"
+    )
+    ggn_route: Literal["lanczos", "gram"] = Field(
+        default="lanczos",
+        description="estimate the GGN's spectrum, or find it exactly through the Gram matrix",
     )
     epsilon: Positive = Field(
         default=1e-2, description="eigenvalues above this count towards the rank"

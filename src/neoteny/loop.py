@@ -17,10 +17,22 @@ from neoteny import measuring, probes, store
 from neoteny.config import ProbesConfig, RunConfig
 from neoteny.errors import UserError
 from neoteny.machine import Machine, prepare
-from neoteny.types import Batch, Learner, Stream, Task
+from neoteny.types import Batch, Learner, PRNGKey, Stream, Task
 
 # A run draws all its randomness from one key; these are the branches, by meaning.
 STREAM, INITIAL, TRAINING, PROBING, FRESH, BEFORE = range(6)
+
+
+class Branches:
+    """All randomness of a run, drawn from its seed by meaning: `branches(TRAINING, task)`."""
+
+    def __init__(self, seed: int):
+        self._root = jax.random.key(seed)
+        self.stream = jax.random.fold_in(self._root, STREAM)
+
+    def __call__(self, branch: int, index: int) -> PRNGKey:
+        return jax.random.fold_in(jax.random.fold_in(self._root, branch), index)
+
 
 COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
@@ -101,18 +113,17 @@ def _continue(
     journal: store.Run,
     on_task: Callable[[int], None],
 ) -> None:
-    root = jax.random.key(config.seed)
-    draw = lambda branch, index: jax.random.fold_in(jax.random.fold_in(root, branch), index)
+    draw = Branches(config.seed)
     initial = machine.network.init(draw(INITIAL, 0))
     learner = machine.trainer.initialise(initial)
     index, diverged, seconds, durations = 0, None, journal.seconds, []
     if saved := journal.checkpoint():
         index, arrays = saved
         diverged = None if (step := int(arrays.pop(DIVERGED))) < 0 else step
-        learner = _restored(learner, arrays)
+        learner = restored(learner, arrays)
     committed = time.monotonic()
     while index < config.tasks and diverged is None:
-        task = stream(jax.random.fold_in(root, STREAM), index)
+        task = stream(draw.stream, index)
         learner, row, spectra, spent = _live_through(config, machine, learner, task, index, draw)
         for phase, found in spectra.items():
             for matrix, arrays in found.items():
@@ -134,19 +145,18 @@ def _continue(
 
 
 def _live_through(
-    config: RunConfig, machine: Machine, learner: Learner, task: Task, index: int, draw: Callable
+    config: RunConfig, machine: Machine, learner: Learner, task: Task, index: int, draw: Branches
 ) -> tuple[Learner, dict[str, Any], dict[str, dict[str, Any]], float]:
     """One task from start to end: the learner after it, its row, its spectra, its seconds."""
     plan = config.setting.probes
     due = lambda cadence: cadence > 0 and index % cadence == 0
     key = draw(TRAINING, index)
-    if index > 0:
-        learner = machine.trainer.begin(learner, task.train, jax.random.fold_in(key, 2))
+    learner = begin(machine, learner, task, draw, index)
     start, spectra = learner.params, {}
     measure = lambda params: measuring.spectra(
         machine.observer.matrices, params, task.train, draw(PROBING, 2 * index), plan.spectrum_rows
     )
-    if due(plan.spectrum_every):
+    if due(plan.spectrum_every) and "start" in plan.spectrum_at:
         spectra["start"] = measure(start)
     before = {}
     if due(plan.every) and plan.start_names:
@@ -184,12 +194,20 @@ def _live_through(
     if due(plan.every):
         probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
         row |= _probe(probe, learner.params, start, task.train, key_now, plan)
-    if due(plan.spectrum_every):
+    if due(plan.spectrum_every) and "end" in plan.spectrum_at:
         spectra["end"] = measure(learner.params)
     for phase, found in spectra.items():
         for matrix, arrays in found.items():
             row |= measuring.columns(matrix, phase, arrays, config.setting, machine.steps)
     return learner, row, spectra, spent
+
+
+def begin(machine: Machine, learner: Learner, task: Task, draw: Branches, index: int) -> Learner:
+    """What a method does at the start of task `index`; before the first there is nothing."""
+    if index == 0:
+        return learner
+    key = jax.random.fold_in(draw(TRAINING, index), 2)
+    return machine.trainer.begin(learner, task.train, key)
 
 
 def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> dict[str, float | None]:
@@ -224,7 +242,7 @@ def _flat(learner: PyTree) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
+def restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
     """A learner of the same structure as `learner` with the values of a checkpoint."""
     _refuse_misfit(learner, arrays)
     leaves, structure = jax.tree_util.tree_flatten_with_path(learner)

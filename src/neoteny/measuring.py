@@ -8,11 +8,14 @@ import numpy as np
 
 from neoteny import curvature, probes
 from neoteny.config import ProbesConfig, Setting
-from neoteny.errors import unknown
+from neoteny.errors import UserError, unknown
 from neoteny.losses import cross_entropy, task_loss
 from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot
 
 Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
+
+OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels")
+"""Probes that know no other loss."""
 
 RESOLVED = 0.25
 """A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
@@ -80,18 +83,30 @@ def tridiagonalisers(
         operator = curvature.ggn_vector_product(outputs, params)
         return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
 
-    return {"hessian": hessian} | ({"ggn": ggn} if rowwise_loss is cross_entropy else {})
+    @jax.jit
+    def exact_ggn(params, batch, key):
+        del key
+        return curvature.gram_matrix(lambda params: network.apply(params, batch.inputs)[0], params)
+
+    if rowwise_loss is not cross_entropy:
+        return {"hessian": hessian}
+    return {"hessian": hessian, "ggn": ggn if plan.ggn_route == "lanczos" else exact_ggn}
 
 
 def spectra(
     matrices: dict[str, Coefficients], params: Params, train: Batch, key: PRNGKey, rows: int
 ) -> dict[str, dict[str, Any]]:
-    """For each matrix at `params`: the tridiagonal forms, their quadratures, and its size."""
+    """For each matrix at `params`: nodes, weights, size; of an estimate its tridiagonal form."""
     batch = jax.tree.map(lambda array: array[:rows], train)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     found = {}
     for name, tridiagonal in matrices.items():
-        alphas, betas = jax.device_get(tridiagonal(params, batch, key))
+        measured = jax.device_get(tridiagonal(params, batch, key))
+        if isinstance(measured, curvature.GramMatrix):
+            nodes, weights = curvature.gram_spectrum(measured, size)[:2]
+            found[name] = {"nodes": nodes, "weights": weights, "size": size}
+            continue
+        alphas, betas = measured
         nodes, weights = curvature.quadrature(alphas, betas)[:2]
         found[name] = {
             "nodes": nodes, "weights": weights, "size": size, "alphas": alphas, "betas": betas
@@ -107,17 +122,25 @@ def columns(
     - `rank`: eigenvalues beyond ±epsilon; `budget_rank`: beyond ±1/(learning rate x steps),
       those that the task's budget can use. Null where the quadrature cannot tell, because it
       puts a heavy node now on one side of the threshold and now on the other.
-    - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`.
+    - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`,
+      null where there was one probe, or the spectrum is exact.
+    - `legacy_rank`: the share of eigenvalues above epsilon as the main paper published it,
+      which mostly measures its smoothing kernel; to compare with.
     """
-    alphas, betas, size = arrays["alphas"], arrays["betas"], arrays["size"]
-    spectrum = curvature.quadrature(alphas, betas)
-    fewer = max(1, 3 * alphas.shape[1] // 4)
-    coarser = curvature.quadrature(alphas[:, :fewer], betas[:, :fewer])
+    size = arrays["size"]
+    if "alphas" in arrays:
+        alphas, betas = arrays["alphas"], arrays["betas"]
+        spectrum = curvature.quadrature(alphas, betas)
+        fewer = max(1, 3 * alphas.shape[1] // 4)
+        coarser = curvature.quadrature(alphas[:, :fewer], betas[:, :fewer])
+    else:  # every eigenvalue, so nothing is estimated
+        coarser = spectrum = curvature.Spectrum(arrays["nodes"], arrays["weights"])
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
     effective, trace = curvature.effective_rank(spectrum, size), curvature.trace(spectrum, size)
     rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon)
     budget_rank, budget_error = _count(spectrum, coarser, size, budget)
     extremes = curvature.extreme_eigenvalues(spectrum)
+    legacy = curvature.legacy_smoothed_epsilon_rank(spectrum, setting.probes.epsilon)
     values = {
         "rank": rank,
         "rank_se": rank_error,
@@ -127,10 +150,15 @@ def columns(
         "effective_rank_se": float(effective.standard_error),
         "max": float(extremes.largest),
         "min": float(extremes.smallest),
+        "legacy_rank": float(legacy.value),
         "trace": float(trace.value),
         "trace_se": float(trace.standard_error),
     }
-    return {_column(matrix, name, phase): value for name, value in values.items()}
+    known = lambda value: value is None or np.isfinite(value)
+    return {
+        _column(matrix, name, phase): value if known(value) else None
+        for name, value in values.items()
+    }
 
 
 def _count(
@@ -150,7 +178,7 @@ def _count(
     steady = np.isclose(value, earlier, rtol=RESOLVED, atol=1.0)
     if not steady or astride > max(value, 1.0):
         return None, None
-    return value, float(count.standard_error)
+    return value, None if np.isnan(count.standard_error) else float(count.standard_error)
 
 
 def _column(matrix: str, name: str, phase: str) -> str:
@@ -185,6 +213,11 @@ def _prober(
     for name in names:
         if name not in probes.PROBES:
             raise unknown("probe", name, probes.PROBES)
+        if name in OF_CROSS_ENTROPY and rowwise is not cross_entropy:
+            raise UserError(
+                f"The probe `{name}` measures cross-entropy, and this run has another loss. Leave "
+                "it out of `probes.names` and `probes.start_names`."
+            )
 
     @jax.jit
     def measure(params, start, batch: Batch, key):

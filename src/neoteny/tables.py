@@ -19,7 +19,8 @@ def write(
 ) -> None:
     """Print `rows` to standard output as `table`, `csv` or `json`.
 
-    A table fits the terminal, and where there is none it is as wide as it needs to be.
+    A table fits the terminal, and where there is none it is as wide as it needs to be. Its
+    headers are words, unless `columns` asks for some by name: those can be typed again.
     """
     names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
     if form == "json":
@@ -29,7 +30,7 @@ def write(
         writer.writerow(names)
         writer.writerows([[row.get(name) for name in names] for row in rows])
     else:
-        _draw(rows, names, title)
+        _draw(rows, names, title, columns_are_names=columns is not None)
 
 
 def write_json(document: Any) -> None:
@@ -37,7 +38,9 @@ def write_json(document: Any) -> None:
     print(json.dumps(_plain(document), indent=2))
 
 
-def _draw(rows: Sequence[Row], names: list[str], title: str | None) -> None:
+def _draw(
+    rows: Sequence[Row], names: list[str], title: str | None, columns_are_names: bool
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -46,7 +49,8 @@ def _draw(rows: Sequence[Row], names: list[str], title: str | None) -> None:
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name in names:
         numeric = any(_number(row.get(name)) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        header = name if columns_are_names else name.replace("_", " ")
+        table.add_column(header, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(Text(_text(row.get(name))) for name in names))
     console = Console() if sys.stdout.isatty() else Console(width=10_000)

@@ -45,7 +45,8 @@ def snapshot(params, start, counted=lambda: None):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
 
-    return Snapshot(Network(init, counting, GROUPS), batch, params, start, loss, jax.random.key(1))
+    key = jax.random.key(1)
+    return Snapshot(Network(init, counting, GROUPS), batch, params, start, loss, key, 1e-3, 20)
 
 
 def two_points(key):

@@ -103,7 +103,7 @@ def test_seeds_that_disagree_decide_nothing():
     mixed = [_run(collapsing, rank=emptying), _run(steady(0.9), rank=emptying)] * 2
     found = _verdicts(bp=mixed, l2_er=[_run(collapsing), _run(steady(0.9))] * 2)
     assert {verdict.outcome for verdict in found.values()} == {"undecided"}
-    assert "did not in 0 of 4 seeds, both fell in 2" in found[FIRST].evidence
+    assert "alone fell by 20% in 0, accuracy and the eigenvalue count in 2" in found[FIRST].evidence
 
 
 def test_one_seed_leaves_all_undecided_and_says_why():
@@ -150,7 +150,7 @@ def test_noise_in_a_single_task_is_no_onset():
     dip = lambda task: 0.2 if task in (7, 29) else 0.9
     found = _verdicts(bp=[_run(dip, rank=emptying)] * 3)
     assert found[FIRST].outcome == "undecided"
-    assert "both fell in 0" in found[FIRST].evidence
+    assert "accuracy and the eigenvalue count in 0" in found[FIRST].evidence
 
 
 def test_a_network_that_starts_at_chance_cannot_fall():
@@ -161,7 +161,7 @@ def test_a_network_that_starts_at_chance_cannot_fall():
 def test_accuracy_that_falls_under_a_spectrum_that_stays_refutes_the_order():
     found = _verdicts(bp=[_run(collapsing)] * 3)
     assert found[FIRST].outcome == "fails"
-    assert "did not in 3 of 3 seeds" in found[FIRST].evidence
+    assert "of 3 seeds, accuracy alone fell by 20% in 3" in found[FIRST].evidence
     assert _verdicts(bp=[_run(collapsing)])[FIRST].outcome == "undecided"
 
 

@@ -1,7 +1,39 @@
-"""Curvature of a loss: products with it, and spectra from such products."""
+"""Curvature of a loss: products with it, exact spectra where cheap, estimates elsewhere."""
 
+from neoteny.curvature.chunks import over_rows
+from neoteny.curvature.eigenpairs import Eigenpairs, extreme_eigenpairs, unravel_vectors
+from neoteny.curvature.exact import (
+    GGNSpectrum,
+    dense,
+    exact_spectrum,
+    ggn_spectrum,
+    gram_spectrum,
+    matrix_spectrum,
+)
+from neoteny.curvature.fisher import empirical_fisher_vector_product, fisher_vector_product
+from neoteny.curvature.gram import GramMatrix, gram_matrix, loss_weighted_gram, ntk
+from neoteny.curvature.kronecker import (
+    FactorEigenvalues,
+    KroneckerFactors,
+    convolution_activations,
+    dense_factors,
+    factor_eigenvalues,
+    kronecker_effective_rank,
+    kronecker_epsilon_rank,
+    kronecker_factors,
+    kronecker_rank,
+)
 from neoteny.curvature.lanczos import Tridiagonal, lanczos
-from neoteny.curvature.operators import Operator, ggn_vector_product, hessian_vector_product
+from neoteny.curvature.legacy import legacy_smoothed_epsilon_rank
+from neoteny.curvature.operators import (
+    Operator,
+    block,
+    ggn_vector_product,
+    hessian_vector_product,
+    layers,
+    ravel_params,
+)
+from neoteny.curvature.sharding import Layout, layout
 from neoteny.curvature.spectrum import (
     Estimate,
     Extremes,
@@ -19,26 +51,83 @@ from neoteny.curvature.spectrum import (
     relative_epsilon_rank,
     trace,
 )
+from neoteny.curvature.summaries import (
+    Curve,
+    GradientCurvature,
+    edge_of_stability,
+    epsilon_rank_curve,
+    frobenius_norm,
+    gradient_alignment,
+    gradient_curvature,
+    log_determinant,
+    moment,
+    predicted_decrease,
+    ritz_effective_rank,
+    variance,
+)
 
 __all__ = [
+    "Curve",
+    "Eigenpairs",
     "Estimate",
     "Extremes",
+    "FactorEigenvalues",
+    "GGNSpectrum",
+    "GradientCurvature",
+    "GramMatrix",
+    "KroneckerFactors",
+    "Layout",
     "Operator",
     "Spectrum",
     "Tridiagonal",
+    "block",
     "budget_epsilon",
+    "convolution_activations",
+    "dense",
+    "dense_factors",
     "density",
+    "edge_of_stability",
     "effective_rank",
+    "empirical_fisher_vector_product",
     "epsilon_rank",
+    "epsilon_rank_curve",
+    "exact_spectrum",
+    "extreme_eigenpairs",
     "extreme_eigenvalues",
+    "factor_eigenvalues",
+    "fisher_vector_product",
+    "frobenius_norm",
+    "ggn_spectrum",
     "ggn_vector_product",
+    "gradient_alignment",
+    "gradient_curvature",
+    "gram_matrix",
+    "gram_spectrum",
     "hessian_spectrum",
     "hessian_vector_product",
+    "kronecker_effective_rank",
+    "kronecker_epsilon_rank",
+    "kronecker_factors",
+    "kronecker_rank",
     "lanczos",
     "lanczos_coefficients",
+    "layers",
+    "layout",
+    "legacy_smoothed_epsilon_rank",
+    "log_determinant",
+    "loss_weighted_gram",
+    "matrix_spectrum",
+    "moment",
     "negative_share",
+    "ntk",
     "operator_coefficients",
+    "over_rows",
+    "predicted_decrease",
     "quadrature",
+    "ravel_params",
     "relative_epsilon_rank",
+    "ritz_effective_rank",
     "trace",
+    "unravel_vectors",
+    "variance",
 ]

@@ -49,7 +49,7 @@ def hessian_vector_product(loss: Loss, params: PyTree) -> Operator:
     _check_scalar(jax.eval_shape(loss, params))
     with jax.default_matmul_precision("highest"):
         _, product = jax.linearize(jax.grad(lambda vector: loss(unravel(vector))), flat)
-    return Operator(_of_any_shape(product, flat.size, unravel), flat.size, flat.dtype)
+    return from_flat(product, flat, unravel)
 
 
 def ggn_vector_product(
@@ -86,8 +86,7 @@ def ggn_vector_product(
         primal, push = jax.linearize(lambda vector: outputs(unravel(vector)), flat)
         pull = jax.linear_transpose(push, flat)
         curve = output_curvature(output_loss, primal)
-    product = lambda vector: pull(curve(push(vector)))[0]
-    return Operator(_of_any_shape(product, flat.size, unravel), flat.size, flat.dtype)
+    return from_flat(lambda vector: pull(curve(push(vector)))[0], flat, unravel)
 
 
 def output_curvature(output_loss, outputs: Array) -> Callable[[Array], Array]:
@@ -109,7 +108,9 @@ def output_curvature(output_loss, outputs: Array) -> Callable[[Array], Array]:
 
 
 def block(
-    function: Callable[[PyTree], Any], params: PyTree, paths: Path | list[Path]
+    function: Callable[[PyTree], Any],
+    params: PyTree,
+    paths: str | int | Path | list[str | int | Path],
 ) -> tuple[Callable[[PyTree], Any], PyTree]:
     """Restrict a function of the parameters to some of them, the others held fixed.
 
@@ -121,15 +122,16 @@ def block(
     - `function`: of the parameters: a loss, outputs, losses of rows.
     - `params`: any pytree.
     - `paths`: keys and indices that lead to a sub-tree: `(0, "kernel")`, as in `types.Place`;
-      for attributes (of a module, a named tuple) their names. A list of paths makes one block
-      of several sub-trees, in that order.
+      for attributes (of a module, a named tuple) their names. A single key needs no tuple. A
+      list of paths makes one block of several sub-trees, in that order.
 
     **Returns:** the restricted function and its parameters: the sub-tree, or the tuple of them.
 
     **Raises:** `ValueError` if a path leads nowhere, or into a sub-tree of another.
     """
     several = isinstance(paths, list)
-    chosen = paths if several else [paths]
+    steps = paths if several else [paths]
+    chosen = [path if isinstance(path, tuple) else (path,) for path in steps]
     _check_apart(chosen)
     parts = tuple(_at(params, path) for path in chosen)
 
@@ -168,13 +170,15 @@ def ravel_params(params: PyTree) -> tuple[Float[Array, " n"], Callable[[Array], 
     return ravel_pytree(params)
 
 
-def _of_any_shape(product, size, unravel):
+def from_flat(product, flat: Float[Array, " n"], unravel) -> Operator:
+    """The operator of a product with flat vectors such as `flat`."""
+
     def matvec(vector):
-        if getattr(vector, "shape", None) == (size,):
+        if getattr(vector, "shape", None) == flat.shape:
             return product(vector)
         return unravel(product(ravel_pytree(vector)[0]))
 
-    return matvec
+    return Operator(matvec, flat.size, flat.dtype)
 
 
 def check_outputs(outputs, params, output_loss) -> None:
@@ -204,18 +208,13 @@ def _check_scalar(result, name="loss", argument="params") -> None:
 
 
 def _check_apart(paths) -> None:
-    for path in paths:
-        if not isinstance(path, tuple):
-            raise ValueError(
-                f"`paths` holds {path!r}, but a path is a tuple of keys and indices. Pass "
-                f"`({path!r},)`, or one of `layers(params)`."
-            )
-        others = [other for other in paths if other is not path]
-        if any(path[: len(other)] == other for other in others) or paths.count(path) > 1:
-            raise ValueError(
-                f"`paths` is {paths}, where {path} is counted twice: a block is made of sub-trees "
-                "that do not overlap. Leave it out."
-            )
+    for place, path in enumerate(paths):
+        for other in paths[:place] + paths[place + 1 :]:
+            if path[: len(other)] == other:
+                raise ValueError(
+                    f"`paths` has {path}, which is within {other}, so that a block of both would "
+                    f"count it twice. Leave out {path}."
+                )
 
 
 def _children(tree) -> dict[str | int, PyTree]:

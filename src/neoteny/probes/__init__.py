@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neoteny.probes.budget import WithinBudget, within_budget
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
 from neoteny.probes.rank import (
     FeatureRanks,
@@ -18,30 +19,111 @@ from neoteny.probes.rank import (
     srank,
     stable_rank,
 )
+from neoteny.probes.readiness import (
+    NtkRank,
+    RandomLabels,
+    Readiness,
+    kernel_ranks,
+    ntk_rank,
+    ntk_rank_with,
+    random_label_probe,
+    random_label_probe_with,
+    readiness,
+    readiness_with,
+)
+from neoteny.probes.trainability import (
+    BudgetTrainability,
+    Linearisation,
+    RelativeTrainability,
+    Trainability,
+    alignment_weighted_rank,
+    alive_units,
+    certain_zero_eigenvalues,
+    dead_for_every_permutation,
+    dead_margins,
+    dead_unit_rank_bound,
+    descent_bounds,
+    hausdorff_shift,
+    is_trainable,
+    linearise,
+    linearised_loss,
+    predicted_loss,
+    rank_share,
+    required_alignment,
+    stays_dead,
+    tangent_kernel,
+    trainability,
+    trainability_at,
+    trainability_probe,
+)
 from neoteny.probes.units import UnitHealth, unit_health, units
 from neoteny.types import Probe
 
 __all__ = [
     "PROBES",
+    "BudgetTrainability",
     "FeatureRanks",
+    "Linearisation",
     "Norms",
+    "NtkRank",
+    "RandomLabels",
+    "Readiness",
+    "RelativeTrainability",
+    "Trainability",
     "UnitHealth",
+    "WithinBudget",
+    "alignment_weighted_rank",
+    "alive_units",
     "approximate_rank",
+    "certain_zero_eigenvalues",
     "columns",
+    "dead_for_every_permutation",
+    "dead_margins",
+    "dead_unit_rank_bound",
+    "descent_bounds",
     "displacement",
     "effective_rank",
     "feature_ranks",
     "gradient_norm",
+    "hausdorff_shift",
+    "is_trainable",
+    "kernel_ranks",
+    "linearise",
+    "linearised_loss",
     "norms",
+    "ntk_rank",
+    "ntk_rank_with",
+    "predicted_loss",
+    "random_label_probe",
+    "random_label_probe_with",
+    "rank_share",
     "ranks",
+    "readiness",
+    "readiness_with",
+    "required_alignment",
     "srank",
     "stable_rank",
+    "stays_dead",
+    "tangent_kernel",
+    "trainability",
+    "trainability_at",
+    "trainability_probe",
     "unit_health",
     "units",
     "weight_norm",
+    "within_budget",
 ]
 
-PROBES: dict[str, Probe] = {"ranks": ranks, "units": units, "norms": norms}
+PROBES: dict[str, Probe] = {
+    "ranks": ranks,
+    "units": units,
+    "norms": norms,
+    "trainability": trainability_probe,
+    "budget": within_budget,
+    "readiness": readiness,
+    "ntk": ntk_rank,
+    "random_labels": random_label_probe,
+}
 
 
 def columns(measured: Any) -> dict[str, float | None]:

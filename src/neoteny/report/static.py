@@ -151,6 +151,8 @@ def draw_panel(
             getattr(axes, f"set_{which}lim")(*axis.bounds)
         if axis.log:
             _set_log_ticks(getattr(axes, f"{which}axis"))
+        elif axis.label == "task":
+            getattr(axes, f"{which}axis").get_major_locator().set_params(integer=True)
         if axis.ticks:
             places, labels = zip(*axis.ticks, strict=True)
             getattr(axes, f"set_{which}ticks")(places, labels)

@@ -23,9 +23,9 @@ def methods_table(
     - `seeds`: how many seeds have run; `statuses`: runs by status; `tasks`: tasks reached;
     - `first`, `last`: mean accuracy on tasks 0..k-1 and T-k..T-1, over the seeds that have
       all k of them (`last_seeds` for the second), so a diverged run is not in `last`;
-    - `gap`: learner minus fresh network on those of the last k tasks on which a fresh
-      network was trained, else on the last task that has one; negative means plasticity
-      was lost;
+    - `gap`: learner minus fresh network on those of the last third of the tasks on which a
+      fresh network was trained, else on the last task that has one; negative means plasticity
+      was lost. The verdict judges by the same tasks;
     - `difference`, `low`, `high`: `last` minus that of `bp`, paired by seed, with the
       bootstrap interval of `neoteny.statistics.paired_difference`; `pairs`: seeds in it;
       fewer than two give no interval;
@@ -80,7 +80,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
     window, accuracy = max(1, tasks // 10), data.metric(connection, section)
     first = _window_means(connection, section, accuracy, 0, window)
     last = _window_means(connection, section, accuracy, max(0, tasks - window), window)
-    gaps = _gaps(connection, section, accuracy, tasks - window)
+    gaps = _gaps(connection, section, accuracy, 2 * tasks // 3)
     reached, runs = _reached(connection, section), _runs(connection, section)
     return [
         {

@@ -18,7 +18,7 @@ Reading takes no lock, and may go on while runs are writing.
 
 from neoteny.store.files import StoreError, read_checkpoint, write_text
 from neoteny.store.reading import Result, connect, find_runs, query, status
-from neoteny.store.records import check
+from neoteny.store.records import check, read_record
 from neoteny.store.run import Run
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "find_runs",
     "query",
     "read_checkpoint",
+    "read_record",
     "status",
     "write_text",
 ]

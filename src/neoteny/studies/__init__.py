@@ -4,11 +4,30 @@ from pathlib import Path
 
 from neoteny.config import Study, validated
 from neoteny.errors import UserError, unknown
-from neoteny.studies.plasticity import Verdict, judge
+from neoteny.studies import early_warning, plasticity, what_predicts_plasticity
+from neoteny.studies.early_warning import EARLY_WARNING
+from neoteny.studies.plasticity import Verdict
 from neoteny.studies.spectral_collapse_digits import SPECTRAL_COLLAPSE_DIGITS
+from neoteny.studies.what_predicts_plasticity import WHAT_PREDICTS_PLASTICITY
 
-STUDIES: dict[str, Study] = {study.name: study for study in (SPECTRAL_COLLAPSE_DIGITS,)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (SPECTRAL_COLLAPSE_DIGITS, WHAT_PREDICTS_PLASTICITY, EARLY_WARNING)
+}
 """The studies that come with neoteny, by name."""
+
+JUDGES = {
+    WHAT_PREDICTS_PLASTICITY.name: what_predicts_plasticity.judge,
+    EARLY_WARNING.name: early_warning.judge,
+}
+"""Studies with a claim of their own; of all others the claim is that of `plasticity`."""
+
+
+def judge(connection) -> list[Verdict]:
+    """Judge the runs behind `connection` (see `neoteny.store.connect`), study by study."""
+    rows = connection.execute("SELECT DISTINCT study FROM tasks ORDER BY study").fetchall()
+    own = [verdict for (name,) in rows if name in JUDGES for verdict in JUDGES[name](connection)]
+    return [*plasticity.judge(connection, besides=tuple(JUDGES)), *own]
 
 
 def load(name: str) -> Study:

@@ -45,8 +45,10 @@ class Life(NamedTuple):
     tasks: int
 
 
-def judge(connection) -> list[Verdict]:
+def judge(connection, *, besides: tuple[str, ...] = ()) -> list[Verdict]:
     """Judge all runs of the tables behind `connection` (see `neoteny.store.connect`).
+
+    Studies named in `besides` are left out: they have a claim of their own.
 
     Per stream: (1) `bp` loses plasticity, that is, late in the stream it ends tasks more than
     `TOLERANCE` below a fresh network on the same tasks; (2) the number of curvature directions
@@ -59,6 +61,7 @@ def judge(connection) -> list[Verdict]:
     sections = connection.execute(
         "SELECT DISTINCT study, stream FROM tasks ORDER BY study, stream"
     ).fetchall()
+    sections = [section for section in sections if section[0] not in besides]
     several = len({study for study, _ in sections}) > 1
     verdicts = []
     for section in sections:
@@ -81,7 +84,7 @@ def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
         stream,
         "bp loses plasticity",
         outcome,
-        f"late gap to a fresh network {_points(gap)}, {_seeds(lives)}",
+        f"gap to a fresh network in the last third {_points(gap)}, {_seeds(lives)}",
     )
 
 
@@ -105,8 +108,9 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
             stream,
             claim,
             _decide(holds=False, fails=whole and alone == len(onsets) > 1),
-            f"accuracy fell by {ONSET:.0%} and the eigenvalue count did not in {alone} of "
-            f"{_seeds(lives)}, both fell in {len(both)}",
+            f"nothing to compare: of {_seeds(lives)}, accuracy alone fell by {ONSET:.0%} in "
+            f"{alone}, accuracy and the eigenvalue count in {len(both)}, and accuracy never in "
+            f"{sum(accuracy is None for _, accuracy in onsets)}",
         )
     lead = bootstrap_mean([float(accuracy - rank) for rank, accuracy in both])
     tasks = np.mean(both, axis=0)
@@ -127,7 +131,8 @@ def _keeps_both(stream: str, method: str, lives: dict[str, dict[int, Life]]) -> 
         holds=gap.low > -TOLERANCE and share.low > KEPT,
         fails=gap.high < -TOLERANCE or share.high < KEPT,
     )
-    evidence = f"late gap to a fresh network {_points(gap)}; eigenvalues left {_percent(share)}"
+    evidence = f"gap to a fresh network in the last third {_points(gap)}"
+    evidence += f"; eigenvalues left {_percent(share)}"
     if "bp" in lives:
         shared = sorted(own.keys() & lives["bp"].keys())
         ahead = _interval([_late(own[seed]) - _late(lives["bp"][seed]) for seed in shared])
