@@ -107,7 +107,8 @@ class Monitor:
     Compares the parameters with fresh ones on the same batch where `fresh` is given, which
     needs no memory of the past; otherwise with the first check, which therefore belongs to the
     network's youth. Check at the start of a task, on a batch of the *new* task: that is when
-    lost plasticity shows. Nothing of it touches training. Costs `2 * num_steps` or so
+    lost plasticity shows. It diagnoses and does not foretell: in the study `early-warning` no
+    probe alarmed before accuracy had fallen by five points. Nothing of it touches training. Costs `2 * num_steps` or so
     Hessian-vector products on the batch, twice with `fresh`; compiles once for each loss
     function and shape, so pass the same function every time rather than a new lambda.
 
