@@ -108,9 +108,10 @@ class Monitor:
     needs no memory of the past; otherwise with the first check, which therefore belongs to the
     network's youth. Check at the start of a task, on a batch of the *new* task: that is when
     lost plasticity shows. It diagnoses and does not foretell: in the study `early-warning` no
-    probe alarmed before accuracy had fallen by five points. Nothing of it touches training. Costs `2 * num_steps` or so
-    Hessian-vector products on the batch, twice with `fresh`; compiles once for each loss
-    function and shape, so pass the same function every time rather than a new lambda.
+    probe alarmed before accuracy had fallen by five points. Nothing of it touches training.
+    Costs `2 * num_steps` or so Hessian-vector products on the batch, twice with `fresh`;
+    compiles once for each loss function and shape, so pass the same function every time rather
+    than a new lambda.
 
     **Arguments:**
 
