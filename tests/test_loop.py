@@ -289,3 +289,29 @@ def test_a_probe_of_ones_own_adds_its_columns(tmp_path, monkeypatch):
     changes = {"probes__names": ["width"], "probes__spectrum_every": 0, "probes__fresh_every": 0}
     results = _run(tmp_path, tasks=1, **changes)
     assert results.query("SELECT width, infinite FROM tasks").rows == [(3.0, None)]
+
+
+def test_what_is_measured_before_a_task_is_the_network_that_the_last_task_left(plain, tmp_path):
+    changes = {
+        "probes.start_names": ["norms"],
+        "probes.spectrum_at": ["start"],
+        "probes.ggn_route": "gram",
+    }
+    out = _run(tmp_path, **changes).folder
+    rows = store.query(
+        out, "SELECT weight_norm_start, weight_norm, ggn_rank_start FROM tasks ORDER BY task"
+    ).rows
+    before, after, ranks = zip(*rows, strict=True)
+    np.testing.assert_allclose(before[1:], after[:-1], rtol=1e-6)
+    assert ranks[0] == pytest.approx(round(ranks[0]), abs=1e-9)  # a count, not an estimate
+    estimated = store.query(plain.folder, "SELECT ggn_rank_start FROM tasks WHERE task = 0").rows
+    assert estimated[0][0] is None or ranks[0] == pytest.approx(estimated[0][0], rel=0.5)
+    columns = store.query(out, "SELECT column_name FROM (DESCRIBE tasks)").rows
+    assert not [name for (name,) in columns if name.startswith("ggn_") and "_end" in name]
+    assert _arrays(out) == _arrays(plain.folder)
+
+
+def test_a_probe_of_cross_entropy_is_refused_where_the_loss_is_another(tmp_path):
+    changes = {"training.loss": "squared-error", "probes.start_names": ["budget"]}
+    with pytest.raises(UserError, match="`budget` measures cross-entropy"):
+        neoteny.run(tiny.study(**changes), out=tmp_path)

@@ -46,6 +46,11 @@ def test_tasks_are_the_union_of_all_runs_with_the_leading_columns_first(tmp_path
     ]
 
 
+def test_sums_run_on_one_thread_so_that_an_answer_has_the_same_bits_every_time(tmp_path):
+    make_run(tmp_path)
+    assert store.query(tmp_path, "SELECT current_setting('threads')").rows == [(1,)]
+
+
 def test_runs_tell_progress_place_and_configuration(tmp_path):
     make_run(tmp_path, learner={"step_size": 0.1})
     answer = store.query(tmp_path, "SELECT *, config ->> '$.learner.step_size' AS h FROM runs")

@@ -12,9 +12,12 @@ from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
 from neoteny.machine import Machine, prepare
-from neoteny.types import Batch, Learner, Params, Snapshot, Task
+from neoteny.types import Learner, Params, Task
 
 ROWS = 50
+
+_GRAM = 1000
+"""Outputs up to which the GGN's spectrum is found exactly, from its Gram matrix."""
 
 
 class Diagnosed(NamedTuple):
@@ -65,24 +68,29 @@ def diagnose(
     learner, index = _reached(folder, config, machine, stream, task, on_task)
     told = stream(draw.stream, index)
     learner = loop.begin(machine, learner, told, draw, index)
-    fresh = machine.network.init(draw(loop.FRESH, index))
+    _refuse_diverged(learner.params, config)
+    sides = {
+        "learner": learner.params,
+        "fresh": machine.network.init(draw(loop.FRESH, index)),
+    }
     batch = jax.tree.map(lambda array: array[:rows], told.train)
     key = draw(loop.PROBING, 2 * index)
-    sides = {"learner": learner.params, "fresh": fresh}
-    values, spectra = {}, {}
-    for name, params in sides.items():
-        _refuse_diverged(params, name, config)
-        spectra[name] = _spectra(
-            machine, params, batch, key, config.setting.training.loss == "cross-entropy"
-        )
-        values[name] = _values(config, machine, params, batch, key, spectra[name])
+    observer = _observer(config, machine, len(batch.labels))
+    spectra = {
+        name: measuring.spectra(observer.matrices, params, batch, key, rows)
+        for name, params in sides.items()
+    }
+    values = {
+        name: _values(config, machine, observer, params, batch, key, spectra[name])
+        for name, params in sides.items()
+    }
     return Diagnosed(config, index, _table(values), spectra)
 
 
-def _refuse_diverged(params: Params, name: str, config: RunConfig) -> None:
+def _refuse_diverged(params: Params, config: RunConfig) -> None:
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(params))):
         raise UserError(
-            f"The {name} of this run is not finite: training of `{config.method}` diverged. Pass "
+            f"The network of this run is not finite: training of `{config.method}` diverged. Pass "
             "`--task` with a task before that (`neoteny query` shows `diverged_step`)."
         )
 
@@ -115,40 +123,35 @@ def _reached(
     return learner, task or 0
 
 
-def _spectra(
-    machine: Machine, params: Params, batch: Batch, key, cross: bool
-) -> dict[str, dict[str, Any]]:
-    """As a run stores them, but the GGN's exactly, through whatever is cheapest."""
-    wanted = {name: run for name, run in machine.observer.matrices.items() if name == "hessian"}
-    found = measuring.spectra(wanted, params, batch, key, len(batch.labels))
-    if cross:
-        outputs = lambda params: machine.network.apply(params, batch.inputs)[0]
-        exact = curvature.ggn_spectrum(outputs, params, key, route="auto")
-        if exact.exact:
-            arrays = {"nodes": exact.spectrum.nodes, "weights": exact.spectrum.weights}
-            found["ggn"] = arrays | {"size": found["hessian"]["size"]}
-    return found
+def _observer(config: RunConfig, machine: Machine, rows: int) -> measuring.Observer:
+    """What a run measures and all that tells why; the GGN exactly where that is cheap."""
+    setting = config.setting
+    refused = () if setting.training.loss == "cross-entropy" else measuring.OF_CROSS_ENTROPY
+    asked = (*_DIAGNOSED, *setting.probes.names, *setting.probes.start_names)
+    wanted = tuple(name for name in dict.fromkeys(asked) if name not in refused)
+    exact = rows * machine.num_classes <= _GRAM
+    plan = setting.probes.model_copy(
+        update={
+            "start_names": wanted,
+            "ggn_route": "gram" if exact else "lanczos",
+        }
+    )
+    return measuring.observer(
+        machine.network,
+        LOSSES[setting.training.loss],
+        plan,
+        learning_rate=setting.training.learning_rate,
+        steps=machine.steps,
+    )
 
 
 def _values(
-    config: RunConfig, machine: Machine, params: Params, batch: Batch, key, spectra
+    config: RunConfig, machine: Machine, observer: measuring.Observer, params, batch, key, spectra
 ) -> dict[str, float | None]:
-    training, plan = config.setting.training, config.setting.probes
+    training = config.setting.training
     loss = task_loss(machine.network, LOSSES[training.loss], batch)
-    snapshot = Snapshot(
-        machine.network, batch, params, params, loss, key, training.learning_rate, machine.steps
-    )
-    asked = (*_DIAGNOSED, *plan.names, *plan.start_names)
-    refused = () if training.loss == "cross-entropy" else measuring.OF_CROSS_ENTROPY
-    wanted = [name for name in probes.PROBES if name in asked and name not in refused]
-    measure = jax.jit(
-        lambda params: {
-            name: probes.PROBES[name](snapshot._replace(params=params, start=params))
-            for name in wanted
-        }
-    )
     values: dict[str, float | None] = {"loss": float(loss(params))}
-    for measured in measure(params).values():
+    for measured in observer.probe_start(params, params, batch, key).values():
         values |= probes.columns(measured)
     values.pop("displacement", None)  # before the task there is none
     for matrix, arrays in spectra.items():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from neoteny.errors import unknown
 from neoteny.types import Batch, Loss, Network
 
 
@@ -23,6 +24,13 @@ def squared_error(
 
 
 LOSSES = {"cross-entropy": cross_entropy, "squared-error": squared_error}
+
+
+def named(name: str):
+    """The row-wise loss called `name`; `UserError` for one that is unknown."""
+    if name not in LOSSES:
+        raise unknown("loss", name, LOSSES)
+    return LOSSES[name]
 
 
 def task_loss(network: Network, rowwise, batch: Batch) -> Loss:

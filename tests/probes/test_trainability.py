@@ -15,7 +15,7 @@ from neoteny.curvature import ggn_vector_product
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
 from neoteny.networks import mlp
-from neoteny.probes.trainability import (
+from neoteny.probes import (
     alignment_weighted_rank,
     alive_units,
     certain_zero_eigenvalues,

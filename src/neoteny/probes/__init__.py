@@ -9,6 +9,15 @@ from typing import Any
 import numpy as np
 
 from neoteny.probes.budget import WithinBudget, within_budget
+from neoteny.probes.dead_units import (
+    alive_units,
+    certain_zero_eigenvalues,
+    dead_for_every_permutation,
+    dead_margins,
+    dead_unit_rank_bound,
+    hausdorff_shift,
+    stays_dead,
+)
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
 from neoteny.probes.rank import (
     FeatureRanks,
@@ -37,20 +46,13 @@ from neoteny.probes.trainability import (
     RelativeTrainability,
     Trainability,
     alignment_weighted_rank,
-    alive_units,
-    certain_zero_eigenvalues,
-    dead_for_every_permutation,
-    dead_margins,
-    dead_unit_rank_bound,
     descent_bounds,
-    hausdorff_shift,
     is_trainable,
     linearise,
     linearised_loss,
     predicted_loss,
     rank_share,
     required_alignment,
-    stays_dead,
     tangent_kernel,
     trainability,
     trainability_at,

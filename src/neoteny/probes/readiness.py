@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Scalar
 
 from neoteny.errors import unknown
-from neoteny.losses import LOSSES, task_loss
+from neoteny.losses import named, task_loss
 from neoteny.probes.trainability import tangent_kernel
 from neoteny.types import Batch, Probe, Snapshot
 
@@ -80,7 +80,7 @@ def readiness_with(*, minibatch: int | None = None, loss: str = "cross-entropy")
     publish is unverified: this is the one that their bound asks for.
     """
     _check_at_least_one("minibatch", 1 if minibatch is None else minibatch)
-    rowwise = _known(loss)
+    rowwise = named(loss)
 
     def probe(snapshot: Snapshot) -> Readiness:
         rows = len(snapshot.batch.labels)
@@ -187,7 +187,7 @@ def random_label_probe_with(
         )
     if optimiser not in _OPTIMISERS:
         raise unknown("optimiser", optimiser, _OPTIMISERS)
-    rowwise, update = _known(loss), _OPTIMISERS[optimiser](learning_rate)
+    rowwise, update = named(loss), _OPTIMISERS[optimiser](learning_rate)
 
     def probe(snapshot: Snapshot) -> RandomLabels:
         network, (inputs, labels) = snapshot.network, snapshot.batch
@@ -211,12 +211,6 @@ def random_label_probe_with(
 
 def _squared(tree):
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
-
-
-def _known(loss):
-    if loss not in LOSSES:
-        raise unknown("loss", loss, LOSSES)
-    return LOSSES[loss]
 
 
 def _check_at_least_one(name, value):

@@ -53,7 +53,7 @@ def leads(connection, study: str) -> dict[str, Alarms]:
     """How each probe does that is known in every run; none where nothing can be judged."""
     tasks = gather(connection, study)
     losses = {int(run): onset(tasks.gap[tasks.run == run]) for run in np.unique(tasks.run)}
-    seeds = _seeds(connection, study)
+    seeds = {run: int(tasks.seed[tasks.run == run][0]) for run in losses}
     found = {name: warn(tasks, name, losses, seeds) for name in tasks.values}
     return {name: alarms for name, alarms in found.items() if alarms and len(alarms.leads)}
 
@@ -86,7 +86,7 @@ def warn(
                 healthy, false_alarms = healthy + 1, false_alarms + (alarm is not None)
             else:
                 missed += alarm is None
-                late.append(loss - (len(paths[run]) if alarm is None else alarm))
+                late.append(_lead(paths[run], alarm, loss))
                 leads.setdefault(seed, []).append(late[-1])
     by_seed = np.array([np.mean(found) for found in leads.values()], float)
     mostly = 2 * sum(rises) > len(rises)
@@ -122,8 +122,7 @@ def _rule(paths, losses, runs) -> tuple[float, float] | None:
         leads = []
         for run in runs:
             if (loss := losses[run]) is not None:
-                alarm = _alarm(sign * paths[run], threshold)
-                leads.append(loss - (len(paths[run]) if alarm is None else alarm))
+                leads.append(_lead(paths[run], _alarm(sign * paths[run], threshold), loss))
         lead = float(np.mean(leads)) if leads else -np.inf
         if lead > best_lead:
             best, best_lead = (sign, threshold), lead
@@ -135,15 +134,8 @@ def _alarm(path: np.ndarray, threshold: float) -> int | None:
     return int(over[0]) if len(over) else None
 
 
-def _seeds(connection, study: str) -> dict[int, int]:
-    """The seed of each run, numbered as `gather` numbers them."""
-    rows = connection.execute(
-        "SELECT DISTINCT t.stream, t.method, t.seed FROM tasks t "
-        "JOIN runs r USING (study, stream, method, seed) WHERE study = ? AND t.task > 0 "
-        "AND t.fresh_accuracy IS NOT NULL AND r.status = 'finished' ORDER BY ALL",
-        [study],
-    ).fetchall()
-    return {number: seed for number, (_, _, seed) in enumerate(rows)}
+def _lead(path: np.ndarray, alarm: int | None, loss: int) -> int:
+    return loss - (len(path) if alarm is None else alarm)
 
 
 def _verdict(name: str, warning: Alarms) -> Verdict:

@@ -50,6 +50,7 @@ class Tasks(NamedTuple):
     stream: np.ndarray
     method: np.ndarray
     run: np.ndarray
+    seed: np.ndarray
     gap: np.ndarray
     values: dict[str, np.ndarray]
     left_out: int = 0
@@ -117,6 +118,7 @@ def gather(connection, study: str) -> Tasks:
         np.array([row[0] for row in rows]),
         np.array([row[1] for row in rows]),
         np.array(runs, int),
+        np.array([row[2] for row in rows]),
         np.array(gaps, float),
         dict(zip(names, table.T, strict=True)),
         left_out,
@@ -128,7 +130,7 @@ def predictor(column: str, columns: set[str]) -> bool:
     name = column.removesuffix("_start")
     layer, _, number = name.rpartition("_")
     of_a_layer = number.isdigit() and f"{layer}_start" in columns
-    return name != column and not of_a_layer and f"{name.removesuffix('_se')}" == name
+    return name != column and not of_a_layer
 
 
 def score(tasks: Tasks, name: str) -> Score:
@@ -213,7 +215,9 @@ def _outcome(low: float, high: float) -> Any:
 
 def _chosen(tasks: Tasks, rows: np.ndarray) -> Tasks:
     values = {name: column[rows] for name, column in tasks.values.items()}
-    return Tasks(tasks.stream[rows], tasks.method[rows], tasks.run[rows], tasks.gap[rows], values)
+    parts = (tasks.stream, tasks.method, tasks.run, tasks.seed, tasks.gap)
+    stream, method, run, seed, gap = (part[rows] for part in parts)
+    return Tasks(stream, method, run, seed, gap, values)
 
 
 def _errors(tasks: Tasks, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
