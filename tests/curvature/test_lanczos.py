@@ -97,6 +97,58 @@ def test_a_basis_too_large_for_the_cache_is_as_good_though_kept_in_blocks(key):
     np.testing.assert_allclose(seen, tridiagonal(result), rtol=0, atol=ROUNDING)
 
 
+FIELD = np.r_[np.logspace(-2, 2, 30), 3e-4 * np.random.default_rng(0).normal(size=19_970)]
+
+
+@partial(jax.jit, static_argnames=("basis", "steps"))
+def run_field(start, basis, steps=100):
+    """The spectrum of a trained network: outliers that converge early, and a bulk around zero."""
+    diagonal = jnp.asarray(FIELD, jnp.float32)
+    return lanczos(lambda vector: diagonal * vector, start, steps, basis=basis)
+
+
+def random_signs(size):
+    return jax.random.rademacher(jax.random.key(1), (size,), jnp.float32)
+
+
+def test_a_basis_of_half_the_memory_stays_orthogonal_long_after_the_outliers_have_converged():
+    # In bfloat16 new vectors are soon no longer new, and eigenvalues of 1e14 turn up.
+    result = run_field(random_signs(len(FIELD)), "half")
+    assert departure(result.basis) < 1e-3
+    found = np.linalg.eigvalsh(np.asarray(tridiagonal(result), np.float64))
+    np.testing.assert_allclose(found[-20:], np.sort(FIELD)[-20:], rtol=0, atol=1e-4 * 100)
+
+
+def test_a_basis_in_float16_and_one_of_none_need_less_memory():
+    size = 200_000
+    start = jnp.ones(size, jnp.float32)
+
+    def held(basis):
+        run = lambda start: lanczos(lambda v: start * v, start, 64, basis=basis)[:2]
+        return jax.jit(run).lower(start).compile().memory_analysis().temp_size_in_bytes
+
+    full, half, none = map(held, ("full", "half", "none"))
+    assert full > 64 * size * 4
+    assert half < 0.7 * full
+    assert none < 0.2 * full
+
+
+def test_without_a_basis_converged_eigenvalues_come_back_as_copies_and_the_trace_stays():
+    start = random_signs(len(FIELD))
+    full, none = run_field(start, "full"), run_field(start, "none")
+    assert none.basis is None
+    top = lambda result: np.sum(np.linalg.eigvalsh(np.asarray(tridiagonal(result))) > 99)
+    assert top(full) == 1
+    assert top(none) > 5
+    np.testing.assert_allclose(none.alphas[0], np.mean(FIELD), rtol=1e-5)
+    np.testing.assert_allclose(none.alphas[:4], full.alphas[:4], rtol=1e-4)
+
+
+def test_another_form_of_the_basis_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no basis `float16`.*full, half, none"):
+        lanczos(lambda vector: vector, jnp.ones(SIZE), 3, basis="float16")
+
+
 @pytest.mark.parametrize(
     ("values", "steps"),
     [

@@ -49,6 +49,7 @@ def ggn_spectrum(
     num_steps: int = 64,
     num_probes: int = 4,
     route: str = "auto",
+    basis: str = "full",
 ) -> GGNSpectrum:
     """Find the spectrum of the Gauss-Newton matrix: exactly if that is cheap, else estimate it.
 
@@ -62,8 +63,8 @@ def ggn_spectrum(
 
     - `outputs`, `params`, `output_loss`: as for `ggn_vector_product`. The Gram route asks for an
       `output_loss` that is convex and does not couple rows, and is NaN for others.
-    - `key`, `num_steps`, `num_probes`: of the Lanczos route, as for `hessian_spectrum`; no more
-      steps are taken than there are parameters.
+    - `key`, `num_steps`, `num_probes`, `basis`: of the Lanczos route, as for `hessian_spectrum`;
+      no more steps are taken than there are parameters.
     - `route`: "dense" (as `exact_spectrum`, eigenvalues below its rounding put together at zero),
       "gram" (as `gram_spectrum`) or "lanczos" (as `hessian_spectrum`).
 
@@ -88,7 +89,9 @@ def ggn_spectrum(
         spectrum = eigenvalue_spectrum(eigenvalues(matrix), size, rounding=rounding)
         return GGNSpectrum(spectrum, route, True)
     steps = min(num_steps, size)
-    lanczos = lambda params, key: operator_coefficients(product(params), key, steps, num_probes)
+    lanczos = lambda params, key: operator_coefficients(
+        product(params), key, steps, num_probes, basis=basis
+    )
     return GGNSpectrum(quadrature(*jax.jit(lanczos)(params, key)), route, False)
 
 

@@ -13,6 +13,8 @@ from neoteny.types import Snapshot
 # of float64's rounding, down to which a float64 Gram matrix resolves them.
 _CUT = 2.0**-22
 
+_WHOLE = 200  # rows; below it the upper triangle costs less than the parting of blocks
+
 
 class FeatureRanks(NamedTuple):
     """Four ranks of a feature matrix; as a run's probe, one entry for each hidden layer."""
@@ -220,10 +222,20 @@ def _in_float64(function):
 def _float64_left(matrix):
     """Singular vectors on the shorter side, and singular values: those below the cut are zero."""
     wide = matrix.shape[0] <= matrix.shape[1]
-    gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    gram = _lower_gram(matrix if wide else matrix.T)
     squares, near = jnp.linalg.eigh(gram, symmetrize_input=False)
     sigma = jnp.sqrt(jnp.maximum(squares, 0))
     return near, jnp.where(sigma <= _CUT * sigma[-1], 0, sigma)
+
+
+def _lower_gram(rows):
+    """`rows @ rows.T` on and below the diagonal, which is all that `eigh` reads of it."""
+    count, half = len(rows), len(rows) // 2
+    if count < _WHOLE:
+        return rows @ rows.T
+    above, below = rows[:half], rows[half:]
+    empty = jnp.zeros((half, count - half), rows.dtype)
+    return jnp.block([[_lower_gram(above), empty], [below @ above.T, _lower_gram(below)]])
 
 
 _singular_values_in_float64 = _in_float64(lambda matrix: _float64_left(matrix)[1])

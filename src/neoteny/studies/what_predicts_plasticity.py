@@ -297,12 +297,12 @@ def _shown(interval: tuple[float, float, float]) -> str:
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(value) else "unknown"
 
 
-def _setting(rule: str, dataset: str) -> Setting:
+def _setting(rule: str, dataset: str, metric: str = "final_accuracy") -> Setting:
     """Twenty tasks of 1 500 rows; every task is measured, and learnt by a fresh network too."""
     return Setting(
         stream=StreamConfig(rule=rule, dataset=dataset, rows=1500),
         tasks=20,
-        metric="final_accuracy",
+        metric=metric,
         network=NetworkConfig(widths=(100, 100, 100)),
         training=TrainingConfig(optimiser="adam", learning_rate=1e-3, batch=16, epochs=20),
         probes=ProbesConfig(
@@ -330,5 +330,7 @@ WHAT_PREDICTS_PLASTICITY = Study(
         "digits-permuted-labels": _setting("permuted-labels", "digits"),
         "mnist-random-labels": _setting("random-labels", "mnist"),
         "fashion-random-labels": _setting("random-labels", "fashion-mnist"),
+        "mnist-permuted-pixels": _setting("permuted-pixels", "mnist", "online_accuracy"),
+        "fashion-permuted-pixels": _setting("permuted-pixels", "fashion-mnist", "online_accuracy"),
     },
 )
