@@ -13,6 +13,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Cadence = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Metric = Literal["online_accuracy", "final_accuracy"]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder, and never of one above
 
 
@@ -115,7 +116,7 @@ class Setting(_Data):
 
     stream: StreamConfig = StreamConfig()
     tasks: Count = 10
-    metric: Literal["online_accuracy", "final_accuracy"] = "online_accuracy"
+    metric: Metric = "online_accuracy"
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     probes: ProbesConfig = ProbesConfig()

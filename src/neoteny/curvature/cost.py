@@ -9,6 +9,7 @@ from neoteny.errors import UserError
 _PULLS = 64  # rows of the Jacobian side by side
 _TANGENTS = 2**24  # numbers of tangents side by side
 _CACHED, _BLOCKS = 2**22, 8  # from how many numbers on Lanczos keeps its basis in blocks
+_WHOLE = 200  # rows of features, from which on the effective rank forms half a Gram matrix
 
 
 class Layer(NamedTuple):
@@ -335,10 +336,16 @@ def _feature_ranks(model, setting):
     parts, largest = [_hidden(model, setting)], 0
     for layer in model.layers[:-1]:
         short, long = sorted((rows, layer.width))
-        gram = Work(2.0 * short**2 * long, 8 * (short * long + short**2))
+        flops = 2.0 * short**2 * long * _lower_share(short)
+        gram = Work(flops, 8 * (short * long + short**2))
         parts += [gram, _eigenvalues(short)]
         largest = max(largest, 8 * (short * long + 3 * short**2))
     return Cost("", tuple(parts), _held(model, setting, rows, 1, 1) + largest)
+
+
+def _lower_share(side):
+    """Of a Gram matrix's flops, those of the blocks on and below the diagonal."""
+    return 1 if side < _WHOLE else 0.25 + _lower_share(side // 2) / 2
 
 
 def _unit_statistics(model, setting):

@@ -30,13 +30,13 @@ class Tridiagonal(NamedTuple):
       space was exhausted; all that follows is then zero too.
     - `taken`: the steps before that, hence the size of T; at least one.
     - `basis`: orthonormal rows, the start vector first; zero from row `taken` on. Where it is
-      not used, `jit` drops the copy that gathers it. `None` where it was not kept.
+      not used, `jit` drops the copy that gathers it. No rows where it was not kept.
     """
 
     alphas: Float[Array, " steps"]
     betas: Float[Array, " steps"]
     taken: Int[Array, ""]
-    basis: Float[Array, "steps n"] | None
+    basis: Float[Array, "kept n"]
 
 
 def lanczos(
@@ -102,7 +102,7 @@ def lanczos(
     (blocks, *_), (alphas, betas) = lax.scan(step, begin, jnp.arange(num_steps))
     taken = 1 + jnp.sum(betas[:-1] != 0)
     if not kept:
-        return Tridiagonal(alphas, betas, taken, None)
+        return Tridiagonal(alphas, betas, taken, jnp.zeros((0, start.size), start.dtype))
     rows = jnp.concatenate(blocks, axis=1).swapaxes(0, 1).reshape(num_steps, -1)
     return Tridiagonal(alphas, betas, taken, _read(rows[:, : start.size], start.dtype))
 

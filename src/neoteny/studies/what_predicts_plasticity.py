@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neoteny.config import (
+    Metric,
     NetworkConfig,
     ProbesConfig,
     Setting,
@@ -297,7 +298,7 @@ def _shown(interval: tuple[float, float, float]) -> str:
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(value) else "unknown"
 
 
-def _setting(rule: str, dataset: str, metric: str = "final_accuracy") -> Setting:
+def _setting(rule: str, dataset: str, metric: Metric = "final_accuracy") -> Setting:
     """Twenty tasks of 1 500 rows; every task is measured, and learnt by a fresh network too."""
     return Setting(
         stream=StreamConfig(rule=rule, dataset=dataset, rows=1500),
