@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree, Scalar
 
 Params = PyTree[Float[Array, "..."]]
 """Any pytree of floating-point arrays: a dict, a list of layers, an Equinox module's arrays."""
@@ -13,34 +13,61 @@ Loss = Callable[[Params], Scalar]
 """Parameters to a scalar; the data are closed over."""
 
 State = PyTree
-Features = tuple[Float[Array, "rows _"], ...]
-"""Post-activation matrices of the hidden layers, first layer first."""
+Features = tuple[Float[Array, "_ _"], ...]
+"""What the next layers read of each hidden layer, first layer first: one column for each unit.
+
+Rows are those of the batch; where units are channels or act on tokens, each place in the image or
+sequence is a row of its own, and after a pooling each place that it leaves.
+"""
 
 
 class Batch(NamedTuple):
-    """Rows of a classification problem; inputs are floats, in [0, 1] for images."""
+    """Rows of a classification problem.
 
-    inputs: Float[Array, "rows *shape"]
+    Inputs are floats, in [0, 1] for images, or bytes, which every network reads as 255ths.
+    """
+
+    inputs: Num[Array, "rows *shape"]
     labels: Int[Array, " rows"]
+
+
+class Prefix(NamedTuple):
+    """How many rows of a task's arrays are in it, the first ones; so that a growing task keeps
+    its shape, and what is compiled for it fits all.
+
+    `newest` is the first training row of what this task has and the one before had not.
+    """
+
+    train: Int[Array, ""] | int
+    heldout: Int[Array, ""] | int
+    newest: Int[Array, ""] | int
 
 
 class Task(NamedTuple):
     """What there is to learn before the stream changes.
 
-    `heldout` is `None` where unseen rows cannot be predicted, as with random labels.
+    - `heldout`: `None` where unseen rows cannot be predicted, as with random labels.
+    - `classes`: which outputs count, in loss and accuracy; `None` for all.
+    - `prefix`: which rows count; `None` for all.
     """
 
     train: Batch
     heldout: Batch | None
+    classes: Bool[Array, " outputs"] | None = None
+    prefix: Prefix | None = None
 
 
 class Dataset(NamedTuple):
-    """A fixed problem, from which a stream makes its tasks."""
+    """A fixed problem, from which a stream makes its tasks.
+
+    `image_shape` is (height, width, channels) where a row of inputs is an image, flattened or not.
+    """
 
     name: str
     train: Batch
     heldout: Batch
     num_classes: int
+    image_shape: tuple[int, int, int] | None = None
 
 
 Stream = Callable[[PRNGKey, int], Task]
@@ -59,6 +86,8 @@ class UnitGroup(NamedTuple):
     - `outgoing`: arrays through which the next layers read the unit; zeroed with it.
     - `next_biases`: for each array of `outgoing`, the bias its product is added to.
     - `shift`: the array added to the unit just before its activation.
+    - `statistics`: arrays of the network's state (running means) of which an entry belongs to one
+      unit; a replaced unit's return to their first value.
     """
 
     name: str
@@ -67,40 +96,64 @@ class UnitGroup(NamedTuple):
     outgoing: tuple["Place", ...]
     next_biases: tuple[tuple[str | int, ...], ...]
     shift: tuple[str | int, ...]
+    statistics: tuple["Place", ...] = ()
 
 
 class Place(NamedTuple):
-    """One array of the parameters and the axis of it that counts a layer's units."""
+    """One array of the parameters and the axis of it that counts a layer's units.
+
+    Where the axis is that of a flattened image, all units come again for each of its `places`:
+    row, column, then channel, as images lie here, so the unit is the fastest.
+    """
 
     path: tuple[str | int, ...]
     axis: int
+    places: int = 1
 
 
 class Network(NamedTuple):
-    """An architecture as two pure functions, and a map of its units.
+    """An architecture as pure functions, and a map of its units.
 
     - `init(key) -> params`
     - `apply(params, inputs) -> (outputs, features)`: outputs are logits `(rows, classes)`;
-      `features` has one matrix for each entry of `units`, in the same order.
+      `features` has one matrix for each entry of `units`, in the same order. A network that has
+      a `state` takes it as a third argument, and without it goes by the first: see `bound`.
+    - `head`: the path of the output layer, a sub-tree of the parameters.
+    - `state`: the first value of what the network remembers and no gradient reaches, such as
+      running statistics of batches; `()` for most. Decay, penalties and curvature leave it alone.
+    - `train(params, inputs, state) -> (outputs, features, state)`: while learning, where that is
+      another function than `apply`; `None` where it is not.
     """
 
     init: Callable[[PRNGKey], Params]
-    apply: Callable[
-        [Params, Float[Array, "rows *shape"]], tuple[Float[Array, "rows outputs"], Features]
-    ]
+    apply: Callable[..., tuple[Float[Array, "rows outputs"], Features]]
     units: tuple[UnitGroup, ...]
+    head: tuple[str | int, ...] = ()
+    state: State = ()
+    train: Callable[..., tuple[Float[Array, "rows outputs"], Features, State]] | None = None
+
+
+def bound(network: Network, state: State) -> Network:
+    """`network` as it is with this state: `apply` of parameters and inputs alone, for measuring."""
+    if network.train is None:
+        return network
+    return network._replace(
+        apply=lambda params, inputs: network.apply(params, inputs, state), train=None
+    )
 
 
 class Learner(NamedTuple):
     """Everything that training changes; what a checkpoint holds.
 
-    `penalties` and `interventions` are the states of the method's parts, in order.
+    `penalties` and `interventions` are the states of the method's parts, in order;
+    `network_state` is the network's own.
     """
 
     params: Params
     opt_state: State
     penalties: tuple[State, ...] = ()
     interventions: tuple[State, ...] = ()
+    network_state: State = ()
 
 
 class Snapshot(NamedTuple):

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from neoteny.errors import UserError, unknown
-from neoteny.networks.choices import ACTIVATIONS, INITIALISERS
+from neoteny.networks.choices import ACTIVATIONS, INITIALISERS, as_floats
 from neoteny.types import Features, Network, Place, PRNGKey, UnitGroup
 
 Layer = dict[str, Array]
@@ -62,16 +62,16 @@ def mlp(
         return tuple(layers)
 
     def apply(
-        params: tuple[Layer, ...], inputs: Float[Array, "rows *shape"]
+        params: tuple[Layer, ...], inputs: Num[Array, "rows *shape"]
     ) -> tuple[Float[Array, "rows outputs"], Features]:
-        hidden, features = inputs.reshape(len(inputs), -1), []
+        hidden, features = as_floats(inputs).reshape(len(inputs), -1), []
         for layer in params[:-1]:
             hidden = act(_normalised(hidden @ layer["kernel"] + layer["bias"][None], layer))
             features.append(hidden)
         return hidden @ params[-1]["kernel"] + params[-1]["bias"][None], tuple(features)
 
     units = tuple(_unit_group(index, widths[index + 1], layer_norm) for index in range(last))
-    return Network(init, apply, units)
+    return Network(init, apply, units, head=(last,))
 
 
 def _normalised(
