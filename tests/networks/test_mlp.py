@@ -66,7 +66,7 @@ def test_a_unit_reaches_the_outputs_through_its_outgoing_weights_alone(key):
     params = network.init(key)
     x = jax.random.normal(key, (20, 6))
     for group in network.units:
-        ((index, name), axis) = group.outgoing[0]
+        (index, name), axis, _ = group.outgoing[0]
         assert axis == 0
         silenced = [dict(layer) for layer in params]
         silenced[index][name] = silenced[index][name].at[0].set(0.0)
