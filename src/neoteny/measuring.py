@@ -18,7 +18,8 @@ OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels")
 """Probes that know no other loss."""
 
 RESOLVED = 0.25
-"""A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
+"""An estimate stands if fewer Lanczos steps give it within this: three quarters of them, and for
+what hangs on the shape of the bulk also half, and one less, as even and odd numbers differ."""
 
 
 class Observer(NamedTuple):
@@ -120,23 +121,25 @@ def columns(
     """The numbers of one spectrum that stand in the table, as `hessian_rank_start`.
 
     - `rank`: eigenvalues beyond ±epsilon; `budget_rank`: beyond ±1/(learning rate x steps),
-      those that the task's budget can use. Null where the quadrature cannot tell, because it
-      puts a heavy node now on one side of the threshold and now on the other.
-    - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`,
-      null where there was one probe, or the spectrum is exact.
+      those that the task's budget can use. Null where the quadrature cannot tell, because the
+      threshold stands in a bulk that its nodes do not resolve.
+    - `effective_rank`: null where fewer steps give another.
+    - `max`, `min`, `trace`; those with an error over probes have `..._se`, null where there was
+      one probe, or the spectrum is exact.
     - `legacy_rank`: the share of eigenvalues above epsilon as the main paper published it,
       which mostly measures its smoothing kernel; to compare with.
     """
     size = arrays["size"]
     if "alphas" in arrays:
         alphas, betas = arrays["alphas"], arrays["betas"]
-        spectrum = curvature.quadrature(alphas, betas)
-        fewer = max(1, 3 * alphas.shape[1] // 4)
-        coarser = curvature.quadrature(alphas[:, :fewer], betas[:, :fewer])
+        spectrum, steps_taken = curvature.quadrature(alphas, betas), alphas.shape[1]
+        fewer = [max(1, some) for some in (3 * steps_taken // 4, steps_taken // 2, steps_taken - 1)]
+        coarser = [curvature.quadrature(alphas[:, :some], betas[:, :some]) for some in fewer]
     else:  # every eigenvalue, so nothing is estimated
-        coarser = spectrum = curvature.Spectrum(arrays["nodes"], arrays["weights"])
+        spectrum, coarser = curvature.Spectrum(arrays["nodes"], arrays["weights"]), []
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
-    effective, trace = curvature.effective_rank(spectrum, size), curvature.trace(spectrum, size)
+    trace = curvature.trace(spectrum, size)
+    effective, effective_error = _effective_rank(spectrum, coarser, size)
     rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon)
     budget_rank, budget_error = _count(spectrum, coarser, size, budget)
     extremes = curvature.extreme_eigenvalues(spectrum)
@@ -146,8 +149,8 @@ def columns(
         "rank_se": rank_error,
         "budget_rank": budget_rank,
         "budget_rank_se": budget_error,
-        "effective_rank": float(effective.value),
-        "effective_rank_se": float(effective.standard_error),
+        "effective_rank": effective,
+        "effective_rank_se": effective_error,
         "max": float(extremes.largest),
         "min": float(extremes.smallest),
         "legacy_rank": float(legacy.value),
@@ -162,23 +165,35 @@ def columns(
 
 
 def _count(
-    spectrum: curvature.Spectrum, coarser: curvature.Spectrum, size: int, epsilon: float
+    spectrum: curvature.Spectrum, coarser: list[curvature.Spectrum], size: int, epsilon: float
 ) -> tuple[float | None, float | None]:
     """Eigenvalues beyond ±epsilon with their error, or nothing where the quadrature cannot tell.
 
-    It can if the nodes whose error bounds reach over the threshold stand for no more eigenvalues
-    than are counted (a bulk that sits astride it stands for nearly all), and if `coarser`, of
-    three quarters of the steps, gives nearly the same count.
+    It can if no more eigenvalues are in doubt than are counted, or than are left below (a bulk
+    astride the threshold puts nearly all in doubt), and if fewer steps give nearly the count.
     """
     count = curvature.epsilon_rank(spectrum, size, epsilon)
-    before = curvature.epsilon_rank(coarser, size, epsilon)
-    distance = np.abs(np.abs(spectrum.nodes) - epsilon)
-    astride = size * np.mean(np.sum(spectrum.weights * (distance <= spectrum.residuals), axis=1))
-    value, earlier = float(count.value), float(before.value)
-    steady = np.isclose(value, earlier, rtol=RESOLVED, atol=1.0)
-    if not steady or astride > max(value, 1.0):
+    value = float(count.value)
+    doubt = curvature.epsilon_rank_doubt(spectrum, size, epsilon)
+    before = [float(curvature.epsilon_rank(less, size, epsilon).value) for less in coarser[:1]]
+    if doubt > max(min(value, size - value), 1.0) or not _steady(value, before):
         return None, None
     return value, None if np.isnan(count.standard_error) else float(count.standard_error)
+
+
+def _effective_rank(
+    spectrum: curvature.Spectrum, coarser: list[curvature.Spectrum], size: int
+) -> tuple[float | None, float | None]:
+    """The effective rank with its error, or nothing where fewer steps give another."""
+    rank = curvature.effective_rank(spectrum, size)
+    before = [float(curvature.effective_rank(less, size).value) for less in coarser]
+    if not _steady(float(rank.value), before):
+        return None, None
+    return float(rank.value), float(rank.standard_error)
+
+
+def _steady(value: float, before: list[float]) -> bool:
+    return all(np.isclose(value, earlier, rtol=RESOLVED, atol=1.0) for earlier in before)
 
 
 def _column(matrix: str, name: str, phase: str) -> str:
