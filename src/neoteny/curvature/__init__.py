@@ -10,13 +10,13 @@ from neoteny.curvature.exact import (
     gram_spectrum,
     matrix_spectrum,
 )
+from neoteny.curvature.factors import dense_factors, layer_factors
 from neoteny.curvature.fisher import empirical_fisher_vector_product, fisher_vector_product
 from neoteny.curvature.gram import GramMatrix, gram_matrix, loss_weighted_gram, ntk
 from neoteny.curvature.kronecker import (
     FactorEigenvalues,
     KroneckerFactors,
     convolution_activations,
-    dense_factors,
     factor_eigenvalues,
     kronecker_effective_rank,
     kronecker_epsilon_rank,
@@ -113,6 +113,7 @@ __all__ = [
     "kronecker_rank",
     "lanczos",
     "lanczos_coefficients",
+    "layer_factors",
     "layers",
     "layout",
     "legacy_smoothed_epsilon_rank",
