@@ -12,7 +12,7 @@ from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
 from neoteny.machine import Machine, prepare
-from neoteny.types import Learner, Params, Task
+from neoteny.types import Learner, Params, Task, bound
 
 ROWS = 50
 
@@ -67,22 +67,23 @@ def diagnose(
     draw = loop.Branches(config.seed)
     learner, index = _reached(folder, config, machine, stream, task, on_task)
     told = stream(draw.stream, index)
-    learner = loop.begin(machine, learner, told, draw, index)
+    learner = loop.begin(machine, learner, told, draw, index, stream)
     _refuse_diverged(learner.params, config)
-    sides = {
-        "learner": learner.params,
-        "fresh": machine.network.init(draw(loop.FRESH, index)),
-    }
-    batch = jax.tree.map(lambda array: array[:rows], told.train)
+    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, index)))
+    sides = {"learner": learner, "fresh": newborn}
+    views = {name: loop.view(machine, side, told) for name, side in sides.items()}
+    batch = jax.tree.map(lambda array: array[:rows], loop.newest(told))
     key = draw(loop.PROBING, 2 * index)
     observer = _observer(config, machine, len(batch.labels))
     spectra = {
-        name: measuring.spectra(observer.matrices, params, batch, key, rows)
-        for name, params in sides.items()
+        name: measuring.spectra(observer.matrices, side.params, batch, key, rows, views[name])
+        for name, side in sides.items()
     }
     values = {
-        name: _values(config, machine, observer, params, batch, key, spectra[name])
-        for name, params in sides.items()
+        name: _values(
+            config, machine, observer, side.params, batch, key, spectra[name], views[name]
+        )
+        for name, side in sides.items()
     }
     return Diagnosed(config, index, _table(values), spectra)
 
@@ -117,8 +118,8 @@ def _reached(
             return loop.restored(learner, arrays), index
     for index in range(task or 0):
         told: Task = stream(draw.stream, index)
-        learner = loop.begin(machine, learner, told, draw, index)
-        learner, _ = machine.trainer.learn(learner, told.train, draw(loop.TRAINING, index))
+        learner = loop.begin(machine, learner, told, draw, index, stream)
+        learner, _ = loop.learn(machine, learner, told, draw(loop.TRAINING, index))
         on_task(index + 1)
     return learner, task or 0
 
@@ -146,12 +147,19 @@ def _observer(config: RunConfig, machine: Machine, rows: int) -> measuring.Obser
 
 
 def _values(
-    config: RunConfig, machine: Machine, observer: measuring.Observer, params, batch, key, spectra
+    config: RunConfig,
+    machine: Machine,
+    observer: measuring.Observer,
+    params,
+    batch,
+    key,
+    spectra,
+    view,
 ) -> dict[str, float | None]:
     training = config.setting.training
-    loss = task_loss(machine.network, LOSSES[training.loss], batch)
+    loss = task_loss(bound(machine.network, view), LOSSES[training.loss], batch)
     values: dict[str, float | None] = {"loss": float(loss(params))}
-    for measured in observer.probe_start(params, params, batch, key).values():
+    for measured in observer.probe_start(params, params, batch, key, view).values():
         values |= probes.columns(measured)
     values.pop("displacement", None)  # before the task there is none
     for matrix, arrays in spectra.items():

@@ -4,18 +4,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from neoteny import curvature, probes
 from neoteny.config import ProbesConfig, Setting
 from neoteny.errors import UserError, unknown
 from neoteny.losses import cross_entropy, task_loss
-from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot
+from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot, View, bound
 
-Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
+Coefficients = Callable[[Params, Batch, PRNGKey, View], tuple]
 
 OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels")
 """Probes that know no other loss."""
+
+VIEW = View()
+"""Of a network that remembers nothing, all of whose outputs count."""
 
 RESOLVED = 0.25
 """An estimate stands if fewer Lanczos steps give it within this: three quarters of them, and for
@@ -25,13 +29,16 @@ what hangs on the shape of the bulk also half, and one less, as even and odd num
 class Observer(NamedTuple):
     """The compiled measurements of one network.
 
-    - `evaluate(params, batch) -> (accuracy, mean loss)` on the first rows of a batch;
-    - `probe(params, start, batch, key)`: the named probes at a task's end, by name;
+    - `evaluate(params, batch, view, count) -> (accuracy, mean loss)` on rows of a batch;
+    - `probe(params, start, batch, key, view)`: the named probes at a task's end, by name;
     - `probe_start`: likewise those before a task is learnt;
     - `matrices`: Lanczos runs by the name of their matrix.
+
+    What is measured is always the network as the `view` has it: with its running statistics, and
+    with the outputs that count in this task.
     """
 
-    evaluate: Callable[[Params, Batch], tuple[float, float]]
+    evaluate: Callable[..., tuple[float, float]]
     probe: Callable
     probe_start: Callable
     matrices: dict[str, Coefficients]
@@ -72,22 +79,23 @@ def tridiagonalisers(
         return min(plan.spectrum_steps, sum(leaf.size for leaf in jax.tree.leaves(params)))
 
     @jax.jit
-    def hessian(params, batch, key):
-        loss = task_loss(network, rowwise_loss, batch)
+    def hessian(params, batch, key, view=VIEW):
+        loss = task_loss(bound(network, view), rowwise_loss, batch)
         return curvature.lanczos_coefficients(
             loss, params, key, steps(params), plan.spectrum_probes
         )
 
     @jax.jit
-    def ggn(params, batch, key):
-        outputs = lambda params: network.apply(params, batch.inputs)[0]
+    def ggn(params, batch, key, view=VIEW):
+        outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
         operator = curvature.ggn_vector_product(outputs, params)
         return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
 
     @jax.jit
-    def exact_ggn(params, batch, key):
+    def exact_ggn(params, batch, key, view=VIEW):
         del key
-        return curvature.gram_matrix(lambda params: network.apply(params, batch.inputs)[0], params)
+        outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
+        return curvature.gram_matrix(outputs, params)
 
     if rowwise_loss is not cross_entropy:
         return {"hessian": hessian}
@@ -95,14 +103,19 @@ def tridiagonalisers(
 
 
 def spectra(
-    matrices: dict[str, Coefficients], params: Params, train: Batch, key: PRNGKey, rows: int
+    matrices: dict[str, Coefficients],
+    params: Params,
+    train: Batch,
+    key: PRNGKey,
+    rows: int,
+    view: View = VIEW,
 ) -> dict[str, dict[str, Any]]:
     """For each matrix at `params`: nodes, weights, size; of an estimate its tridiagonal form."""
     batch = jax.tree.map(lambda array: array[:rows], train)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     found = {}
     for name, tridiagonal in matrices.items():
-        measured = jax.device_get(tridiagonal(params, batch, key))
+        measured = jax.device_get(tridiagonal(params, batch, key, view))
         if isinstance(measured, curvature.GramMatrix):
             nodes, weights = curvature.gram_spectrum(measured, size)[:2]
             found[name] = {"nodes": nodes, "weights": weights, "size": size}
@@ -202,21 +215,44 @@ def _column(matrix: str, name: str, phase: str) -> str:
     return f"{matrix}_{name.removesuffix('_se')}_{phase}{error}"
 
 
+_SLICE = 4096  # rows that fit in memory together
+
+
 def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
-    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer."""
+    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer.
+
+    Of a batch of which only the first `count` rows are in the task, on so many of them, evenly
+    spaced, in slices of one size, so that all counts share one program.
+    """
 
     @jax.jit
-    def sums(params, batch: Batch):
-        outputs = network.apply(params, batch.inputs)[0]
-        hits = (outputs.argmax(1) == batch.labels).sum()
-        return hits, rowwise(outputs, batch.labels).sum()
+    def sums(params, batch: Batch, view, valid=None):
+        outputs = bound(network, view).apply(params, batch.inputs)[0]
+        hits, losses = outputs.argmax(1) == batch.labels, rowwise(outputs, batch.labels)
+        if valid is not None:
+            hits, losses = hits & valid, jnp.where(valid, losses, 0)
+        return hits.sum(), losses.sum()
 
-    def evaluate(params, batch: Batch) -> tuple[float, float]:
-        count, totals = min(rows, len(batch.labels)), np.zeros(2)
-        for start in range(0, count, 4096):  # in slices that fit in memory
-            part = slice(start, min(start + 4096, count))
-            totals += jax.device_get(sums(params, Batch(batch.inputs[part], batch.labels[part])))
-        accuracy, loss = totals / count
+    def evaluate(params, batch: Batch, view: View = VIEW, count: int | None = None):
+        if count is not None:
+            return evaluate_first(params, batch, view, count)
+        found, totals = min(rows, len(batch.labels)), np.zeros(2)
+        for start in range(0, found, _SLICE):
+            part = slice(start, min(start + _SLICE, found))
+            chosen = Batch(batch.inputs[part], batch.labels[part])
+            totals += jax.device_get(sums(params, chosen, view))
+        accuracy, loss = totals / found
+        return float(accuracy), float(loss)
+
+    def evaluate_first(params, batch: Batch, view: View, count: int):
+        found, totals = min(rows, count), np.zeros(2)
+        size = min(_SLICE, len(batch.labels))
+        for start in range(0, found, size):
+            places = np.arange(start, start + size)
+            chosen = np.minimum(places, found - 1) * count // found
+            part = Batch(batch.inputs[chosen], batch.labels[chosen])
+            totals += jax.device_get(sums(params, part, view, places < found))
+        accuracy, loss = totals / found
         return float(accuracy), float(loss)
 
     return evaluate
@@ -235,9 +271,10 @@ def _prober(
             )
 
     @jax.jit
-    def measure(params, start, batch: Batch, key):
-        loss = task_loss(network, rowwise, batch)
-        snapshot = Snapshot(network, batch, params, start, loss, key, **budget)
+    def measure(params, start, batch: Batch, key, view=VIEW):
+        seen = bound(network, view)
+        loss = task_loss(seen, rowwise, batch)
+        snapshot = Snapshot(seen, batch, params, start, loss, key, **budget)
         return {name: probes.PROBES[name](snapshot) for name in names}
 
     return measure

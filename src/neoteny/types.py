@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree, Scalar
 
 Params = PyTree[Float[Array, "..."]]
@@ -133,13 +134,33 @@ class Network(NamedTuple):
     train: Callable[..., tuple[Float[Array, "rows outputs"], Features, State]] | None = None
 
 
-def bound(network: Network, state: State) -> Network:
-    """`network` as it is with this state: `apply` of parameters and inputs alone, for measuring."""
-    if network.train is None:
-        return network
-    return network._replace(
-        apply=lambda params, inputs: network.apply(params, inputs, state), train=None
-    )
+class View(NamedTuple):
+    """What else than parameters decides a network's outputs: its state, and which outputs count."""
+
+    state: State = ()
+    classes: Bool[Array, " outputs"] | None = None
+
+
+def bound(network: Network, view: View) -> Network:
+    """`network` as this view has it: `apply` of parameters and inputs alone, for measuring."""
+    apply = network.apply
+    if network.train is not None:
+        apply = lambda params, inputs: network.apply(params, inputs, view.state)
+    if view.classes is None:
+        return network._replace(apply=apply, train=None)
+
+    def apply_masked(params, inputs):
+        outputs, features = apply(params, inputs)
+        return masked(outputs, view.classes), features
+
+    return network._replace(apply=apply_masked, train=None)
+
+
+def masked(
+    outputs: Float[Array, "rows outputs"], classes: Bool[Array, " outputs"] | None
+) -> Float[Array, "rows outputs"]:
+    """Logits of which those that do not count have no share in any softmax, nor a gradient."""
+    return outputs if classes is None else jnp.where(classes[None], outputs, -1e9)
 
 
 class Learner(NamedTuple):
