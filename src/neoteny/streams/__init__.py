@@ -7,6 +7,7 @@ A stream is a pure function `(key, index) -> Task`. Add a rule of your own with
 from collections.abc import Callable
 
 from neoteny.errors import unknown
+from neoteny.streams.augmentation import crop_and_flip
 from neoteny.streams.datasets import DATASETS, DataError, load, locate, subset
 from neoteny.streams.idx import read_idx
 from neoteny.streams.permuted_labels import permuted_labels
@@ -35,6 +36,7 @@ __all__ = [
     "DATASETS",
     "STREAMS",
     "DataError",
+    "crop_and_flip",
     "load",
     "locate",
     "make",
