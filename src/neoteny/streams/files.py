@@ -27,18 +27,29 @@ class DataError(UserError):
 
 
 class File(NamedTuple):
-    """An official file: what it must be as published, and what once decompressed."""
+    """An official file: what it must be as published, and what once decompressed.
+
+    Where the latter is not known, only the file as published is used.
+    """
 
     name: str
     size: int
     sha256: str
-    unzipped_size: int
-    unzipped_sha256: str
+    unzipped_size: int | None = None
+    unzipped_sha256: str | None = None
 
 
 class Source(NamedTuple):
+    """Where files are published, and which; IDX files to train on come first, images, then labels.
+
+    - `folder`: the one that they share with those of another data set.
+    - `instead`: what else there is to do for who does not have the files.
+    """
+
     mirrors: tuple[str, ...]
-    files: tuple[File, ...]  # images and labels to train on, then the same held out
+    files: tuple[File, ...]
+    folder: str | None = None
+    instead: str = ""
 
 
 NAMES = (
@@ -50,12 +61,42 @@ NAMES = (
 _UNZIPPED_SIZES = (47_040_016, 60_008, 7_840_016, 10_008)
 
 
-def _files(sizes: list[int], sha256: list[str], unzipped_sha256: list[str]) -> tuple[File, ...]:
+def _files(
+    sizes: list[int], sha256: list[str], unzipped_sha256: list[str | None]
+) -> tuple[File, ...]:
     rows = zip(NAMES, sizes, sha256, _UNZIPPED_SIZES, unzipped_sha256, strict=True)
     return tuple(File(*row) for row in rows)
 
 
-# Computed from copies whose MD5s are those the authors published: a test compares.
+_KMNIST = Source(
+    ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    _files(
+        [18_165_135, 29_497, 3_041_136, 5_120],
+        [
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        ],
+        [
+            None,
+            None,
+            "76fbd229ce87db80dd281af5e6670de4ad0e42fb30a7bd643972994c47c1f42e",
+            "a11dc742be8e781a40a92f53d6a4957e7b7d36df2faa097659131ebfd8fd60c6",
+        ],
+    ),
+    instead=" `kmnist-t10k` does with the t10k files.",
+)
+
+
+def _archive(dataset: str, name: str, size: int, sha256: str) -> Source:
+    instead = f" Plain arrays `{dataset}.npz` do as well."
+    mirror = "https://www.cs.toronto.edu/~kriz/"
+    return Source((mirror,), (File(name, size, sha256),), instead=instead)
+
+
+# Of MNIST and its kin, computed from copies whose MD5s are those the authors published: a test
+# compares. Of KMNIST's training half and CIFAR, those that TensorFlow Datasets pins.
 SOURCES = {
     "mnist": Source(
         (
@@ -99,6 +140,20 @@ SOURCES = {
             ],
         ),
     ),
+    "kmnist": _KMNIST,
+    "kmnist-t10k": Source(_KMNIST.mirrors, _KMNIST.files[2:], folder="kmnist"),
+    "cifar10": _archive(
+        "cifar10",
+        "cifar-10-binary.tar.gz",
+        170_052_171,
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
+    "cifar100": _archive(
+        "cifar100",
+        "cifar-100-binary.tar.gz",
+        168_513_733,
+        "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    ),
 }
 
 
@@ -118,38 +173,54 @@ def locate(name: str, *, folder: Path | str | None) -> Path:
 
     **Raises:** `DataError` if files are missing, saying where they were sought.
     """
-    given = folder if folder is not None else os.environ.get("NEOTENY_DATA")
-    places = [Path(given) / name, Path(given)] if given else [cache_folder(name)]
-    for place in places:
+    sought = places(name, folder)
+    for place in sought or [cache_folder(name)]:
         if all(_find(place, file) for file in SOURCES[name].files):
             return place
-    raise DataError(
-        f"not in {' or '.join(map(str, places))}"
-        + ("" if given else "; downloaded when first used")
-    )
+    where = " or ".join(map(str, sought or [cache_folder(name)]))
+    raise DataError(f"not in {where}" + ("" if sought else "; downloaded when first used"))
+
+
+def places(name: str, folder: Path | str | None) -> list[Path]:
+    """The folders in which files of `name` are sought before any is downloaded: that of its own
+    within the one the caller or NEOTENY_DATA names, then that one. None if none is named."""
+    given = folder if folder is not None else os.environ.get("NEOTENY_DATA")
+    if not given:
+        return []
+    root = Path(given).expanduser()
+    return [root / _folder_name(name), root]
+
+
+def named(folder: Path | str | None) -> str:
+    """How the caller named a folder, to begin a sentence about it."""
+    if folder is not None:
+        return f"`folder` is `{folder}`"
+    return f"the environment variable NEOTENY_DATA is `{os.environ.get('NEOTENY_DATA')}`"
 
 
 def cache_folder(name: str) -> Path:
     """Where downloaded files of the data set `name` are kept: `data/NAME` in neoteny's cache."""
-    return cache.folder() / "data" / name
+    return cache.folder() / "data" / _folder_name(name)
+
+
+def _folder_name(name: str) -> str:
+    return (SOURCES[name].folder if name in SOURCES else None) or name
 
 
 def _given(name: str, folder: Path | str | None) -> list[Path] | None:
-    """Find and check the four files in the folder the user named, if one is."""
-    named = "`folder`" if folder is not None else "the environment variable NEOTENY_DATA"
-    if folder is None and not (folder := os.environ.get("NEOTENY_DATA")):
+    """Find and check the files in the folder the user named, if one is."""
+    files, sought = SOURCES[name].files, places(name, folder)
+    if not sought:
         return None
-    files, root = SOURCES[name].files, Path(folder).expanduser()
-    places = [root / name, root]
-    found = [[_find(place, file) for file in files] for place in places]
+    found = [[_find(place, file) for file in files] for place in sought]
     paths = max(found, key=lambda paths: sum(path is not None for path in paths))
     missing = [file.name for file, path in zip(files, paths, strict=True) if path is None]
     if missing:
         raise DataError(
-            f"{named} is `{folder}`, but neither `{places[0]}` nor `{root}` itself holds all files "
-            f"of {name}: missing {', '.join(missing)}. Put them there (with or without .gz), name "
-            "the folder that has them (`--data DIR`, `folder=DIR` or NEOTENY_DATA), or name none "
-            "to have them downloaded."
+            f"{named(folder)}, but neither `{sought[0]}` nor `{sought[1]}` itself holds all files "
+            f"of {name}: missing {', '.join(missing)}. Put them there, name the folder that has "
+            "them (`--data DIR`, `folder=DIR` or NEOTENY_DATA), or name none to have them "
+            f"downloaded.{SOURCES[name].instead}"
         )
     advice = "Replace it with the official file, or name no folder to have that downloaded."
     whole = [path for path in paths if path is not None]
@@ -159,13 +230,15 @@ def _given(name: str, folder: Path | str | None) -> list[Path] | None:
 
 
 def _find(folder: Path, file: File) -> Path | None:
-    choices = (folder / file.name, folder / file.name.removesuffix(".gz"))
+    choices = [folder / file.name]
+    if file.unzipped_sha256 is not None:
+        choices.append(folder / file.name.removesuffix(".gz"))
     return next((path for path in choices if path.is_file()), None)
 
 
 def _cached(name: str, progress: Progress | None) -> list[Path]:
-    """Check the four files in the cache, downloading those that are not there."""
-    folder, (mirrors, files) = cache_folder(name), SOURCES[name]
+    """Check the files in the cache, downloading those that are not there."""
+    folder, (mirrors, files, *_) = cache_folder(name), SOURCES[name]
     advice = "Delete it and try again: it will be downloaded anew."
     for file in files:
         path = folder / file.name
@@ -181,7 +254,7 @@ def _check(path: Path, name: str, file: File, advice: str) -> None:
     size, sha256 = file[1:3] if zipped else file[3:5]
     if (found := path.stat().st_size) != size:
         raise DataError(
-            f"`{path}` is not {name}'s official file: that has {size:,} bytes, and this has "
+            f"`{path}` is not {name}'s official file: that has {size or 0:,} bytes, and this has "
             f"{found:,}. {advice}"
         )
     with path.open("rb") as stream:
@@ -237,7 +310,7 @@ def _download(
     raise DataError(
         f"Could not download `{file.name}` of {name} ({'; '.join(reasons)}). Try again with a "
         f"network, or fetch {names} elsewhere and name their folder: `--data DIR`, `folder=DIR` "
-        "or NEOTENY_DATA. `digits` needs no download."
+        f"or NEOTENY_DATA. `digits` needs no download.{SOURCES[name].instead}"
     )
 
 
