@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from neoteny import streams
-from neoteny.streams import DataError, arrays, files
+from neoteny.streams import DataError, arrays, files, npz, sources
 
 ROWS = 4  # of each member
 
@@ -72,9 +72,9 @@ def publish(monkeypatch, tmp_path):
         mirror = tmp_path / "mirror"
         mirror.mkdir(exist_ok=True)
         (mirror / NAMES[name]).write_bytes(content)
-        file = files.File(NAMES[name], len(content), hashlib.sha256(content).hexdigest())
-        source = files.SOURCES[name]._replace(mirrors=(f"{mirror.as_uri()}/",), files=(file,))
-        monkeypatch.setitem(files.SOURCES, name, source)
+        file = sources.File(NAMES[name], len(content), hashlib.sha256(content).hexdigest())
+        source = sources.SOURCES[name]._replace(mirrors=(f"{mirror.as_uri()}/",), files=(file,))
+        monkeypatch.setitem(sources.SOURCES, name, source)
         return mirror
 
     return publish
@@ -110,7 +110,7 @@ def test_another_archive_than_the_official_one_is_refused(publish, name):
 def test_plain_arrays_come_before_the_archive(publish, name, monkeypatch):
     folder = publish(name, tar(made(name)))
     images, labels, _ = records(name, 7)
-    np.savez(folder / f"{name}.npz", **dict(zip(arrays.KEYS, 2 * (images, labels), strict=True)))
+    np.savez(folder / f"{name}.npz", **dict(zip(npz.KEYS, 2 * (images, labels), strict=True)))
     monkeypatch.setitem(arrays.PUBLISHED, name, arrays.Expected(2, (32, 32, 3)))
     loaded = streams.load(name, folder=folder)
     np.testing.assert_array_equal(loaded.train.inputs, images)
@@ -170,14 +170,16 @@ PARTS = (PIXELS[:15], LABELS[:15], PIXELS[15:], LABELS[15:])
 
 @pytest.fixture
 def kmnist(monkeypatch, tmp_path):
-    content = dict(zip(files.NAMES, map(idx, PARTS), strict=True))
+    content = dict(zip(sources.NAMES, map(idx, PARTS), strict=True))
     official = tuple(
-        files.File(name, len(data), hashlib.sha256(data).hexdigest())
+        sources.File(name, len(data), hashlib.sha256(data).hexdigest())
         for name, data in content.items()
     )
     for name, part in (("kmnist", official), ("kmnist-t10k", official[2:])):
-        source = files.SOURCES[name]._replace(mirrors=(f"{tmp_path.as_uri()}/kmnist/",), files=part)
-        monkeypatch.setitem(files.SOURCES, name, source)
+        source = sources.SOURCES[name]._replace(
+            mirrors=(f"{tmp_path.as_uri()}/kmnist/",), files=part
+        )
+        monkeypatch.setitem(sources.SOURCES, name, source)
     (tmp_path / "kmnist").mkdir()
     for name, data in content.items():
         (tmp_path / "kmnist" / name).write_bytes(data)
@@ -193,7 +195,7 @@ def test_the_four_official_files_are_kmnist(kmnist):
 
 
 def test_the_test_half_alone_is_split_under_a_name_that_says_so(kmnist):
-    for name in files.NAMES[:2]:
+    for name in sources.NAMES[:2]:
         (kmnist / "kmnist" / name).unlink()
     loaded = streams.load("kmnist-t10k", folder=kmnist)
     assert np.bincount(loaded.train.labels).tolist() == [4, 4, 4]
@@ -208,7 +210,7 @@ def test_the_test_half_alone_is_split_under_a_name_that_says_so(kmnist):
 def test_the_test_half_is_downloaded_to_where_the_whole_will_be(kmnist):
     streams.load("kmnist-t10k")
     kept = files.cache_folder("kmnist")
-    assert {path.name for path in kept.iterdir()} == {*files.NAMES[2:]}
+    assert {path.name for path in kept.iterdir()} == {*sources.NAMES[2:]}
 
 
 # ---- the real files, where a machine has them
@@ -228,7 +230,7 @@ MD5 = {  # as the authors published them
 def test_our_checksums_are_of_the_files_the_authors_published(name):
     there = [
         (file, path)
-        for file in files.SOURCES[name].files
+        for file in sources.SOURCES[name].files
         if REAL and (path := Path(REAL) / name / file.name).is_file()
     ]
     if not there:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neoteny import streams
-from neoteny.streams import DataError, arrays, groups, memory
+from neoteny.streams import DataError, arrays, groups, memory, npz
 
 ROWS, HELD, CLASSES = 12, 6, 3
 IMAGES = np.random.RandomState(0).randint(0, 256, (ROWS + HELD, 4, 5, 3)).astype(np.uint8)
@@ -201,7 +201,7 @@ def test_a_part_that_does_not_fit_is_refused_before_it_is_read(write, tmp_path, 
 def test_compressed_arrays_without_room_are_refused_unread(write, tmp_path, monkeypatch):
     path = write(save=np.savez_compressed)
     little_memory(monkeypatch, 900)
-    monkeypatch.setattr(arrays, "_whole", None)
+    monkeypatch.setattr(npz, "_whole", None)
     with pytest.raises(DataError, match=r"mine\.npz` would take.*uncompressed"):
         streams.load("mine", folder=path.parent)
 
@@ -234,7 +234,7 @@ def test_arrays_under_a_published_name_must_be_what_they_are_called(write, tmp_p
 def test_a_part_of_cifar_is_not_taken_for_the_whole(write, tmp_path):
     labels = np.arange(20) % 10
     images = np.zeros((20, 32, 32, 3), np.uint8)
-    part = dict(zip(arrays.KEYS, (images, labels, images, labels), strict=True))
+    part = dict(zip(npz.KEYS, (images, labels, images, labels), strict=True))
     write("cifar10", **part)
     write("cifar10-subset", **part)
     with pytest.raises(DataError, match=r"50000 training and 10000 test.*20 training and 20 test"):

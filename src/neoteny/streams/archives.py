@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neoteny.streams.arrays import Arrays
 from neoteny.streams.files import DataError
 from neoteny.streams.memory import check_room
+from neoteny.streams.npz import Arrays
 
 _PIXELS = (3, 32, 32)  # of a record: red, green and blue, each row by row
 

@@ -16,7 +16,10 @@ from neoteny.errors import unknown
 from neoteny.streams import archives, arrays, files, image_folder
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.idx import read_idx
+from neoteny.streams.image_listing import looks_like_one
+from neoteny.streams.npz import KEYS, Arrays
 from neoteny.streams.selection import a_fifth_held_out, rank_within_class
+from neoteny.streams.sources import SOURCES
 from neoteny.types import Batch, Dataset
 
 FOLDER = "folder:"
@@ -74,7 +77,7 @@ def locate(name: str, *, folder: Path | str | None = None) -> str:
         return "Pillow is there to read them"
     if name in arrays.PUBLISHED and (found := arrays.find(name, files.places(name, folder))):
         return str(found)
-    if name in files.SOURCES:
+    if name in SOURCES:
         return str(files.locate(name, folder=folder))
     if name in arrays.PUBLISHED:
         raise DataError(f"no {_sought(name, folder)}")
@@ -97,13 +100,17 @@ def _own(name: str, folder: Path | str | None) -> Path | tuple[Path, int]:
     if not found and (file := arrays.find(base, places)):
         return file
     for place in places[:1]:
-        if base not in DATASETS and image_folder.looks_like_one(place):
+        if base not in DATASETS and looks_like_one(place):
             return place, size
     if found and base in DATASETS:
         raise DataError(
             f"`{name}` names a size, but images of {base} have one of their own. Use `{base}`."
         )
-    raise unknown("data set", name, DATASETS)
+    where = f"in `{places[-1]}`" if places else "as no folder is named: `--data DIR`"
+    raise DataError(
+        f"{unknown('data set', name, DATASETS)} Nor is there `{base}.npz`, or a folder `{base}` "
+        f"with sub-folders of images, {where}."
+    )
 
 
 # ---- digits: embedded in scikit-learn, split here
@@ -164,7 +171,7 @@ def _rows(images: np.ndarray, labels: np.ndarray) -> Batch:
 def _load_kmnist(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
     """Japanese letters in cursive, 28 x 28 pixels: 60,000 training rows and 10,000 held out."""
     paths = files.paths("kmnist", folder=folder, progress=progress)
-    return arrays.to_dataset("kmnist", arrays.Arrays(*map(read_idx, paths)), "kmnist")
+    return arrays.to_dataset("kmnist", Arrays(*map(read_idx, paths)), "kmnist")
 
 
 def _load_kmnist_t10k(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
@@ -176,7 +183,7 @@ def _load_kmnist_t10k(*, folder: Path | str | None, progress: Progress | None) -
     name = "kmnist-t10k"
     images, labels = map(read_idx, files.paths(name, folder=folder, progress=progress))
     train, held = a_fifth_held_out(labels)
-    split = arrays.Arrays(images[train], labels[train], images[held], labels[held])
+    split = Arrays(images[train], labels[train], images[held], labels[held])
     return arrays.to_dataset(name, split, name)
 
 
@@ -221,7 +228,7 @@ def _load_arrays(name: str, folder: Path | str | None, progress: Progress | None
         return arrays.load(name, found)
     raise DataError(
         f"`{name}` is read from arrays, and there is no {_sought(name, folder)}. Write it with "
-        f"`numpy.savez` and the keys {', '.join(arrays.KEYS)}, and name its folder: `--data DIR`, "
+        f"`numpy.savez` and the keys {', '.join(KEYS)}, and name its folder: `--data DIR`, "
         "`folder=DIR` or NEOTENY_DATA."
     )
 

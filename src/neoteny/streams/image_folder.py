@@ -3,6 +3,7 @@
 They are cut square, brought to one size once, and kept in the cache until one of them changes.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -12,31 +13,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from neoteny import cache
-from neoteny.streams.arrays import KEYS, Arrays
 from neoteny.streams.files import DataError, Progress
-from neoteny.streams.selection import a_fifth_held_out
+from neoteny.streams.image_listing import Listing, listing
+from neoteny.streams.npz import KEYS, Arrays
 
 SIZE = 32
 """Pixels a side, unless a name ends in another, as `folder:birds@64`."""
 
-_HELDOUT = ("test", "val", "valid", "validation")
-_CLUTTER = {"thumbs.db", "desktop.ini"}
 _VERSION = 1  # of what is cached
 _TOGETHER = 256  # images decoded before they are written
 _ABANDONED = 24 * 3600.0  # seconds after which a part belongs to a process that was killed
-
-
-class _Listing(NamedTuple):
-    """Files and labels to train on and held out; `stamp` changes when one of them does."""
-
-    train: list[tuple[Path, int]]
-    heldout: list[tuple[Path, int]]
-    stamp: str
 
 
 def read(root: Path, *, size: int = SIZE, progress: Progress | None = None) -> Arrays:
@@ -53,10 +43,10 @@ def read(root: Path, *, size: int = SIZE, progress: Progress | None = None) -> A
     if not 1 <= size <= 4096:
         raise DataError(f"Images cannot have {size} pixels a side; name 1 to 4096, as in `@64`.")
     pillow()
-    listing = _listing(root)
-    target = _cached(root, size, listing)
+    found = listing(root)
+    target = _cached(root, size, found)
     if not target.is_dir():
-        _make(root, size, listing, target, progress)
+        _make(root, size, found, target, progress)
     return _mapped(target)
 
 
@@ -75,85 +65,12 @@ def pillow():
     return Image, ImageOps
 
 
-def looks_like_one(root: Path) -> bool:
-    """Whether there is a folder with sub-folders."""
-    return root.is_dir() and bool(_folders(root))
-
-
-# ---- what lies there
-
-
-def _listing(root: Path) -> _Listing:
-    if not root.is_dir():
-        raise DataError(
-            f"There is no folder `{root}`. Name one that has a sub-folder of images for each "
-            "class, as `folder:PATH`."
-        )
-    halves = {path.name.lower(): path for path in _folders(root)}
-    heldout = next((halves[name] for name in _HELDOUT if name in halves), None)
-    if "train" in halves and heldout is not None:
-        return _two_halves(halves["train"], heldout, root)
-    names, rows = _classes(root)
-    labels = np.array([label for _, label in rows])
-    for label in np.flatnonzero(np.bincount(labels) < 2):
-        raise DataError(
-            f"`{root / names[label]}` has one image only, but one is needed to train on and one "
-            "to hold out. Add some, or give the folders `train` and `test`."
-        )
-    train, held = ([rows[row] for row in part] for part in a_fifth_held_out(labels))
-    return _Listing(train, held, _stamp(root, rows))
-
-
-def _two_halves(train: Path, heldout: Path, root: Path) -> _Listing:
-    (names, rows), (other_names, other_rows) = _classes(train), _classes(heldout)
-    if names != other_names:
-        odd = sorted({*names} ^ {*other_names})
-        raise DataError(
-            f"`{train}` and `{heldout}` do not have the same classes: only one of them has "
-            f"`{odd[0]}`{f' and {len(odd) - 1} more' if odd[1:] else ''}. Give both every class."
-        )
-    return _Listing(rows, other_rows, _stamp(root, [*rows, *other_rows]))
-
-
-def _classes(root: Path) -> tuple[list[str], list[tuple[Path, int]]]:
-    folders = _folders(root)
-    if len(folders) < 2:
-        found = f"one, `{folders[0].name}`" if folders else "none"
-        raise DataError(
-            f"`{root}` must have a sub-folder for each of at least two classes, but has {found}."
-        )
-    rows = []
-    for label, folder in enumerate(folders):
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _counts(path)]
-        if not files:
-            raise DataError(f"The class folder `{folder}` is empty. Fill it or remove it.")
-        rows += [(path, label) for path in files]
-    return [folder.name for folder in folders], rows
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
-
-
-def _counts(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower() not in _CLUTTER
-
-
-def _stamp(root: Path, rows: Sequence[tuple[Path, int]]) -> str:
-    digest = hashlib.sha256()
-    for path, label in rows:
-        found = path.stat()
-        line = f"{path.relative_to(root)}\0{label}\0{found.st_size}\0{found.st_mtime_ns}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
 # ---- what is kept: a folder of four arrays, made aside and renamed in one step
 
 
-def _cached(root: Path, size: int, listing: _Listing) -> Path:
+def _cached(root: Path, size: int, found: Listing) -> Path:
     place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    kept = f"{listing.stamp[:32]}-v{_VERSION}"
+    kept = f"{found.stamp[:32]}-v{_VERSION}"
     return cache.folder() / "data" / "folders" / f"{place}-{size}" / kept
 
 
@@ -167,14 +84,12 @@ def _mapped(target: Path) -> Arrays:
         ) from error
 
 
-def _make(
-    root: Path, size: int, listing: _Listing, target: Path, progress: Progress | None
-) -> None:
+def _make(root: Path, size: int, found: Listing, target: Path, progress: Progress | None) -> None:
     part = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part")
-    report = _reporter(root, listing, progress)
+    report = _reporter(root, found, progress)
     try:
         part.mkdir(parents=True)
-        for name, rows in (("train", listing.train), ("test", listing.heldout)):
+        for name, rows in (("train", found.train), ("test", found.heldout)):
             _write_images(part / f"{name}_images.npy", [path for path, _ in rows], size, report)
             np.save(part / f"{name}_labels.npy", np.array([label for _, label in rows], np.int32))
         _install(part, target)
@@ -194,22 +109,23 @@ def _install(part: Path, target: Path) -> None:
         if not target.is_dir():  # else another process was faster, with the same content
             raise
     for other in target.parent.iterdir():  # of images as they were before
-        unused = other.suffix != ".part" or time.time() - other.stat().st_mtime > _ABANDONED
-        if other not in (target, part) and unused:
-            shutil.rmtree(other, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            unused = other.suffix != ".part" or time.time() - other.stat().st_mtime > _ABANDONED
+            if other not in (target, part) and unused:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _reporter(
-    root: Path, listing: _Listing, progress: Progress | None
+    root: Path, found: Listing, progress: Progress | None
 ) -> Callable[[Sequence[Path]], None]:
-    total = sum(path.stat().st_size for path, _ in (*listing.train, *listing.heldout))
+    total = sum(path.stat().st_size for path, _ in (*found.train, *found.heldout))
     done = 0
 
     def report(paths: Sequence[Path]) -> None:
         nonlocal done
         done += sum(path.stat().st_size for path in paths)
         if progress is not None:
-            progress(root.name, done, total)
+            progress(root.resolve().name, done, total)
 
     report(())
     return report
