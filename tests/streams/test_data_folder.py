@@ -3,7 +3,9 @@
 import builtins
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,7 +63,8 @@ def test_classes_are_the_sub_folders_in_order_and_a_fifth_is_held_out(root, name
     assert loaded.num_classes == 3 and loaded.image_shape == (16, 16, 3)
     for batch, rows in [(loaded.train, 4), (loaded.heldout, 1)]:
         assert np.bincount(batch.labels).tolist() == [rows] * 3
-        assert batch.inputs.dtype == jnp.uint8 and batch.inputs.shape[1:] == (16, 16, 3)
+        assert isinstance(batch.inputs, jax.Array) and batch.inputs.shape[1:] == (16, 16, 3)
+        assert batch.inputs.dtype == jnp.uint8
         assert_coloured(batch)
 
 
@@ -159,6 +162,16 @@ def test_images_are_resized_once_for_each_size(root, decoded):
     for size, count in [(8, 15), (8, 15), (4, 30), (8, 30)]:
         assert streams.load(f"folder:{root}@{size}").image_shape == (size, size, 3)
         assert len(decoded) == count
+
+
+def test_the_order_in_which_a_disk_lists_files_does_not_matter(root, decoded, monkeypatch):
+    streams.load(f"folder:{root}")
+    for method in ("rglob", "iterdir"):
+        listed = getattr(Path, method)
+        backwards = lambda *args, listed=listed: reversed(sorted(listed(*args)))
+        monkeypatch.setattr(Path, method, backwards)
+    assert_coloured(streams.load(f"folder:{root}").train)
+    assert len(decoded) == 15
 
 
 @pytest.mark.parametrize("change", ["changed", "added", "removed", "moved"])
@@ -310,8 +323,10 @@ def test_folders_that_are_not_there_are_refused_by_name(root, tmp_path):
     with pytest.raises(DataError, match="stands for a folder of your own"):
         streams.load("folder:PATH")
     for name in ("nothing", "../data/things", "nothing@8"):
-        with pytest.raises(UserError, match="There is no data set"):
+        with pytest.raises(UserError, match=rf"There is no data set.*`{name[:5]}.*\.npz`"):
             streams.load(name, folder=root.parent)
+    with pytest.raises(UserError, match=r"as no folder is named: `--data DIR`"):
+        streams.load("nothing")
 
 
 def test_a_size_for_data_that_have_one_is_refused(tmp_path):
