@@ -62,6 +62,9 @@ class Dataset(NamedTuple):
     """A fixed problem, from which a stream makes its tasks.
 
     `image_shape` is (height, width, channels) where a row of inputs is an image, flattened or not.
+    `groups` says of each class which group of classes it is of, counted from 0, such as the
+    alphabet of a letter; `None` where classes form none. Inputs of a data set that is large beside
+    this machine's memory are a NumPy array mapped from a file: index them, never copy them whole.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Dataset(NamedTuple):
     heldout: Batch
     num_classes: int
     image_shape: tuple[int, int, int] | None = None
+    groups: tuple[int, ...] | None = None
 
 
 Stream = Callable[[PRNGKey, int], Task]
