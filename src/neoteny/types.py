@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, Integer, Num, PRNGKeyArray, PyTree, Scalar
 
 Params = PyTree[Float[Array, "..."]]
 """Any pytree of floating-point arrays: a dict, a list of layers, an Equinox module's arrays."""
@@ -22,13 +22,13 @@ sequence is a row of its own, and after a pooling each place that it leaves.
 
 
 class Batch(NamedTuple):
-    """Rows of a classification problem.
+    """Rows of a classification problem; or of regression, where labels are floats.
 
     Inputs are floats, in [0, 1] for images, or bytes, which every network reads as 255ths.
     """
 
     inputs: Num[Array, "rows *shape"]
-    labels: Int[Array, " rows"]
+    labels: Num[Array, " rows"]
 
 
 class Prefix(NamedTuple):
@@ -47,7 +47,8 @@ class Task(NamedTuple):
     """What there is to learn before the stream changes.
 
     - `heldout`: `None` where unseen rows cannot be predicted, as with random labels.
-    - `classes`: which outputs count, in loss and accuracy; `None` for all.
+    - `classes`: which outputs count, in loss and accuracy; `None` for all. Its length is the
+      number of outputs that the network needs, otherwise as many as the data set has classes.
     - `prefix`: which rows count; `None` for all.
     """
 
@@ -61,6 +62,7 @@ class Dataset(NamedTuple):
     """A fixed problem, from which a stream makes its tasks.
 
     `image_shape` is (height, width, channels) where a row of inputs is an image, flattened or not.
+    `groups` has the number of the group that each class belongs to, where classes come in groups.
     """
 
     name: str
@@ -68,9 +70,10 @@ class Dataset(NamedTuple):
     heldout: Batch
     num_classes: int
     image_shape: tuple[int, int, int] | None = None
+    groups: tuple[int, ...] | None = None
 
 
-Stream = Callable[[PRNGKey, int], Task]
+Stream = Callable[[PRNGKey, int | Integer[Array, ""]], Task]
 """`(key, index) -> Task`: pure and random-access, so task 700 needs no task 0..699."""
 
 
