@@ -62,7 +62,9 @@ class Dataset(NamedTuple):
     """A fixed problem, from which a stream makes its tasks.
 
     `image_shape` is (height, width, channels) where a row of inputs is an image, flattened or not.
-    `groups` has the number of the group that each class belongs to, where classes come in groups.
+    `groups` says of each class which group of classes it is of, counted from 0, such as the
+    alphabet of a letter; `None` where classes form none. Inputs of a data set that is large beside
+    this machine's memory are a NumPy array mapped from a file: index them, never copy them whole.
     """
 
     name: str

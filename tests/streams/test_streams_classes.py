@@ -61,6 +61,18 @@ def test_classes_are_dealt_in_turn_and_equally_often(rule, key):
         assert (turns == turns[0]).all() and len(set(turns[0])) == turns.shape[1]
 
 
+@pytest.mark.parametrize("rule", SPLITS)
+def test_rows_mapped_from_a_file_give_the_same_tasks_traced_or_not(rule, key):
+    mapped = lambda batch: batch._replace(inputs=np.array(batch.inputs))
+    data = DATA._replace(train=mapped(DATA.train), heldout=mapped(DATA.heldout))
+    stream, expected = streams.make(rule, data), made(rule, "images")(key, 1)
+    assert streams.outputs(stream, data) == streams.outputs(made(rule, "images"), DATA)
+    for task in (stream(key, 1), jax.jit(stream)(key, 1)):
+        for one, other in zip(jax.tree.leaves(task), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+
+
 # ---- class pairs
 
 

@@ -7,7 +7,8 @@ class has, so that all tasks are of one shape and every class of a task is met e
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer
+from jax.core import Tracer
+from jaxtyping import Array, Int, Integer, Num
 
 from neoteny.errors import UserError
 from neoteny.types import Batch, Dataset, Prefix, PRNGKey
@@ -54,7 +55,18 @@ def dealt(
     place = jnp.arange(len(classes) * size, dtype=jnp.int32)
     turn, slot = jnp.divmod(place, jnp.asarray(count, jnp.int32))
     rows = jnp.asarray(table)[classes[slot], jnp.minimum(turn, size - 1)]
-    return Batch(batch.inputs[rows], slot.astype(batch.labels.dtype)), int32(count * size)
+    return Batch(taken(batch.inputs, rows), slot.astype(batch.labels.dtype)), int32(count * size)
+
+
+def taken(array: Num[Array, "all *shape"] | np.ndarray, rows: Int[Array, " some"]) -> Array:
+    """Some rows of an array; one mapped from a file is read there and nowhere else."""
+    if not isinstance(array, np.ndarray):
+        return array[rows]
+    read = lambda some: np.ascontiguousarray(array[np.asarray(some)])
+    if not isinstance(rows, Tracer):
+        return jnp.asarray(read(rows))
+    shape = jax.ShapeDtypeStruct((len(rows), *array.shape[1:]), array.dtype)
+    return jax.pure_callback(read, shape, rows, vmap_method="sequential")
 
 
 def whole(train: Index, heldout: Index) -> Prefix:

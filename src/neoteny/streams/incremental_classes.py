@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from neoteny.errors import UserError
-from neoteny.streams.classes import Index, Table, int32, shuffled, tables, within
+from neoteny.streams.classes import Index, Table, int32, shuffled, tables, taken, within
 from neoteny.types import Batch, Dataset, Prefix, PRNGKey, Stream, Task
 
 
@@ -71,4 +71,4 @@ def _taken(
 ) -> Batch:
     slots, turns = map(jnp.asarray, places)
     rows = jnp.asarray(table)[order[slots], turns]
-    return Batch(batch.inputs[rows], batch.labels[rows])
+    return Batch(taken(batch.inputs, rows), taken(batch.labels, rows))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from neoteny.errors import UserError
-from neoteny.streams.classes import Index, int32
+from neoteny.streams.classes import Index, int32, taken
 from neoteny.types import Batch, Dataset, Prefix, PRNGKey, Stream, Task
 
 
@@ -37,7 +37,7 @@ def warm_start(dataset: Dataset, *, fraction: float = 0.5) -> Stream:
         order = jax.random.permutation(jax.random.fold_in(key, 0), rows)
         later = jnp.asarray(index) > 0
         return Task(
-            Batch(*(array[order] for array in dataset.train)),
+            Batch(*(taken(array, order) for array in dataset.train)),
             dataset.heldout,
             prefix=Prefix(
                 int32(jnp.where(later, rows, first)),
