@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from neoteny.errors import unknown
 from neoteny.types import Batch, Loss, Network
@@ -17,9 +17,11 @@ def cross_entropy(
 
 
 def squared_error(
-    outputs: Float[Array, "rows classes"], labels: Int[Array, " rows"]
+    outputs: Float[Array, "rows outputs"], labels: Num[Array, " rows"]
 ) -> Float[Array, " rows"]:
-    """Squared distance to the one-hot label, averaged over classes."""
+    """Squared distance to the one-hot label, averaged over classes; or to the label, if a float."""
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        return (outputs[:, 0] - labels) ** 2
     return jnp.mean((outputs - jax.nn.one_hot(labels, outputs.shape[1])) ** 2, axis=1)
 
 

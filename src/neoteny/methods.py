@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import optax
 
 from neoteny import interventions as act
-from neoteny.errors import UserError, unknown
+from neoteny.errors import UserError, of_kind, unknown
 from neoteny.interventions import Intervention, Penalty
 from neoteny.networks import mlp
 from neoteny.types import Network
@@ -166,7 +166,7 @@ def make(name: str, hyperparameters: Mapping[str, Any] = MappingProxyType({})) -
     for field, value in hyperparameters.items():
         if field not in defaults:
             raise unknown(f"hyperparameter of `{name}` called", field, defaults)
-        values[field] = _of_kind(f"{name}.{field}", value, defaults[field])
+        values[field] = of_kind(f"{name}.{field}", value, defaults[field])
     return METHODS[name](**values)
 
 
@@ -181,15 +181,6 @@ def needs_boundary(name: str) -> bool:
     network = mlp((1, 1, 1))
     interventions = METHODS[name]().interventions(network, optax.sgd(0.1))
     return any(part.period == act.TASK_START for part in interventions)
-
-
-def _of_kind(field: str, value: Any, default: Any) -> Any:
-    """`value`, which must be of the kind of `default`; a whole number may stand for a float."""
-    kind = type(default)
-    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
-    if not fits or isinstance(value, bool) != (kind is bool):
-        raise UserError(f"`{field}` is {value!r}, but takes a {kind.__name__} such as {default!r}.")
-    return kind(value)
 
 
 def _decay(strength: float) -> optax.GradientTransformation | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, Integer, Num, PRNGKeyArray, PyTree, Scalar
 
 Params = PyTree[Float[Array, "..."]]
 """Any pytree of floating-point arrays: a dict, a list of layers, an Equinox module's arrays."""
@@ -23,13 +23,13 @@ sequence is a row of its own, and after a pooling each place that it leaves.
 
 
 class Batch(NamedTuple):
-    """Rows of a classification problem.
+    """Rows of a classification problem; or of regression, where labels are floats.
 
     Inputs are floats, in [0, 1] for images, or bytes, which every network reads as 255ths.
     """
 
     inputs: Num[Array, "rows *shape"]
-    labels: Int[Array, " rows"]
+    labels: Num[Array, " rows"]
 
 
 class Prefix(NamedTuple):
@@ -48,7 +48,8 @@ class Task(NamedTuple):
     """What there is to learn before the stream changes.
 
     - `heldout`: `None` where unseen rows cannot be predicted, as with random labels.
-    - `classes`: which outputs count, in loss and accuracy; `None` for all.
+    - `classes`: which outputs count, in loss and accuracy; `None` for all. Its length is the
+      number of outputs that the network needs, otherwise as many as the data set has classes.
     - `prefix`: which rows count; `None` for all.
     """
 
@@ -75,7 +76,7 @@ class Dataset(NamedTuple):
     groups: tuple[int, ...] | None = None
 
 
-Stream = Callable[[PRNGKey, int], Task]
+Stream = Callable[[PRNGKey, int | Integer[Array, ""]], Task]
 """`(key, index) -> Task`: pure and random-access, so task 700 needs no task 0..699."""
 
 

@@ -3,6 +3,7 @@
 import jax
 from jaxtyping import Array, Int, Integer
 
+from neoteny.streams.selection import resident
 from neoteny.types import Batch, Dataset, PRNGKey, Stream, Task
 
 
@@ -16,6 +17,7 @@ def permuted_labels(dataset: Dataset) -> Stream:
     **Source:** the label-permuted streams of Elsayed & Mahmood (2024). We permute the original
     labels of each task, not those of the task before: equal in distribution.
     """
+    dataset = resident(dataset)
 
     def task(key: PRNGKey, index: int | Integer[Array, ""]) -> Task:
         names = jax.random.permutation(jax.random.fold_in(key, index), dataset.num_classes)

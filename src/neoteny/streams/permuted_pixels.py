@@ -5,6 +5,7 @@ import math
 import jax
 from jaxtyping import Array, Int, Integer
 
+from neoteny.streams.selection import resident
 from neoteny.types import Batch, Dataset, PRNGKey, Stream, Task
 
 
@@ -20,6 +21,7 @@ def permuted_pixels(dataset: Dataset) -> Stream:
     permutes the images of the task before, ours the original ones: equal in distribution, but
     only here can task 700 be drawn without the 699 before it.
     """
+    dataset = resident(dataset)
     num_pixels = math.prod(dataset.train.inputs.shape[1:])
 
     def task(key: PRNGKey, index: int | Integer[Array, ""]) -> Task:

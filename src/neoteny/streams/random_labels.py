@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
+from neoteny.streams.selection import resident
 from neoteny.types import Dataset, PRNGKey, Stream, Task
 
 
@@ -17,6 +18,7 @@ def random_labels(dataset: Dataset) -> Stream:
     **Source:** the test of memorisation is Zhang et al. (2017); as a stream, Lyle et al. (2023)
     and Kumar et al. (2023), the latter with 1,200 images: see `subset`.
     """
+    dataset = resident(dataset)
     shape = dataset.train.labels.shape
 
     def task(key: PRNGKey, index: int | Integer[Array, ""]) -> Task:
