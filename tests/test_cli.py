@@ -8,14 +8,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 import neoteny
 import tiny
-from neoteny import catalogue, cli, loop, methods
+from neoteny import api, catalogue, cli, loop, methods
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+COMMANDS = typer.main.get_command(cli.app).commands
 
 
 @pytest.fixture
@@ -258,6 +262,12 @@ def test_a_query_is_answered_as_table_csv_and_json(call, done):
     ]
 
 
+@pytest.mark.parametrize("methods", ["bp", " bp , l2", ["bp", "l2"]])
+def test_methods_are_a_list_or_a_text_with_commas(methods):
+    asked = api.plan(tiny.study(), methods=methods)
+    assert asked.methods == (("bp",) if methods == "bp" else ("bp", "l2"))
+
+
 def test_columns_of_one_name_are_kept_apart_and_no_number_is_null(call, done):
     answer = call("query", done, "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b", "--format", "json")
     assert json.loads(answer.out, parse_constant=pytest.fail) == [{"a": 1, "a_2": 2, "b": None}]
@@ -316,6 +326,15 @@ def test_version_and_help_are_there(call):
     words = call("--help").out
     assert all(name in words for name in ("list", "run", "report", "status", "query", "doctor"))
     assert "--set" in call("run", "--help").out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_every_word_of_its_options(call, monkeypatch, name):
+    """Brackets, which the library that draws the help takes for markup, included."""
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = " ".join(call(name, "--help").out.split())
+    for parameter in COMMANDS[name].params:
+        assert " ".join(getattr(parameter, "help", "").split()) in shown
 
 
 def test_a_process_of_its_own_keeps_what_it_says_apart(scratch, study, done):

@@ -141,5 +141,6 @@ def test_every_public_name_of_the_package_is_there_and_a_wrong_one_is_named():
     for name in (*neoteny._PARTS, *neoteny._NAMES):
         assert getattr(neoteny, name) is not None
         assert name in dir(neoteny)
+    assert neoteny.curvature.cost.plan  # as `docs/cost.md` calls it
     with pytest.raises(AttributeError, match="'nonsense'"):
         neoteny.nonsense  # noqa: B018

@@ -59,7 +59,7 @@ class Results(NamedTuple):
 def plan(
     study: str | Study,
     *,
-    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Study:
@@ -72,6 +72,7 @@ def plan(
     known = studies.load(study) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
+        methods = _listed(methods)
         METHODS.update({recipe.__name__: recipe for recipe in methods if callable(recipe)})
         names = [recipe.__name__ if callable(recipe) else recipe for recipe in methods]
         fields["methods"] = tuple(dict.fromkeys(names))
@@ -90,7 +91,7 @@ def run(
     study: str | Study,
     *,
     out: Path | str | None = None,
-    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     jobs: int = 1,
     data: Path | str | None = None,
@@ -106,7 +107,8 @@ def run(
 
     - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`.
     - `out`: the folder of its runs; by default `runs/<study>`.
-    - `methods`: names, or functions that return a `Method`; those of the study if not given.
+    - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
+      `"bp,l2_er"`. Those of the study if not given.
     - `seeds`: how many, counted from 0.
     - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
       more than one, methods of your own must come as a file in `plugins`, which each loads.
@@ -123,7 +125,7 @@ def run(
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
-    local = [recipe for recipe in methods or () if callable(recipe)]
+    local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
     if local and jobs > 1:
         raise UserError(
             f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
@@ -139,6 +141,13 @@ def run(
     jobs = jobs if loop.on_cpu() else 1  # runs take turns on an accelerator
     outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
     return Results(folder, tuple(outcomes))
+
+
+def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list:
+    """A text with commas, as people type it, stands for the list of its names."""
+    if isinstance(methods, str):
+        return [name.strip() for name in methods.split(",") if name.strip()]
+    return list(methods)
 
 
 def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> None:

@@ -68,7 +68,9 @@ def run(
     methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs [runs/STUDY].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the runs; by default runs/STUDY.")
+    ] = None,
     data: DataOption = None,
     plugin: PluginOption = None,
     output: FormatOption = Format.table,
@@ -81,13 +83,12 @@ def run(
     _own_process_settings()
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
-    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
     try:
         with Progress() as progress:
             results = api.run(
                 study,
                 out=out,
-                methods=names,
+                methods=methods,
                 seeds=seeds,
                 jobs=jobs or _cores(),
                 data=data,
@@ -109,7 +110,9 @@ def report(
     figures: Annotated[
         str | None, typer.Option(help="Also write each figure: png, pdf or png,pdf.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The HTML file [DIR/report.html].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; by default DIR/report.html.")
+    ] = None,
 ) -> None:
     """Write the report of all runs below DIR as one HTML file that works offline."""
     from neoteny.api import Results
@@ -158,7 +161,7 @@ def probe(
     ] = None,
     rows: Annotated[int, typer.Option(help="Of that task's training rows.")] = 50,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where figures go [RUN/probe].")
+        Path | None, typer.Option(metavar="DIR", help="Where figures go; by default RUN/probe.")
     ] = None,
     plan: Annotated[
         str | None,
