@@ -199,6 +199,14 @@ def test_a_run_prints_methods_and_verdict_and_writes_the_report(call, study, don
     assert (done / "report.html").stat().st_size > 10_000
 
 
+def test_a_run_that_would_measure_too_seldom_says_beforehand_what_to_type(call, study):
+    answer = call("run", study, "--out", "out", "--jobs", 1, "--set", "probes.fresh_every=3")
+    assert answer.code == 0
+    assert "`--set streams.labels.probes.fresh_every=1`" in answer.err
+    assert answer.err.count("\n") == 1
+    assert "`--set probes.fresh_every=1`" in answer.out
+
+
 def test_a_runs_json_is_json_whatever_the_numbers(call, study, done):
     answer = call("run", study, "--out", done, "--jobs", 1, "--format", "json")
     document = json.loads(answer.out, parse_constant=pytest.fail)

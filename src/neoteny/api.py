@@ -72,9 +72,9 @@ def plan(
     known = studies.load(study) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
-        methods = _listed(methods)
-        METHODS.update({recipe.__name__: recipe for recipe in methods if callable(recipe)})
-        names = [recipe.__name__ if callable(recipe) else recipe for recipe in methods]
+        listed = _listed(methods)
+        METHODS.update({recipe.__name__: recipe for recipe in listed if callable(recipe)})
+        names = [recipe.__name__ if callable(recipe) else recipe for recipe in listed]
         fields["methods"] = tuple(dict.fromkeys(names))
     if seeds is not None:
         fields["seeds"] = seeds
@@ -143,7 +143,7 @@ def run(
     return Results(folder, tuple(outcomes))
 
 
-def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list:
+def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]:
     """A text with commas, as people type it, stands for the list of its names."""
     if isinstance(methods, str):
         return [name.strip() for name in methods.split(",") if name.strip()]

@@ -76,13 +76,19 @@ def run(
     output: FormatOption = Format.table,
 ) -> None:
     """Run a study, or continue it; print the methods and the verdict; write report.html."""
-    from neoteny import api
+    from neoteny import api, studies
     from neoteny.errors import UserError
     from neoteny.progress import Progress
 
     _own_process_settings()
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
+
+    def start(runs: list[Any]) -> None:
+        for sentence in studies.advise(runs):
+            _say(sentence)
+        progress.start(runs)
+
     try:
         with Progress() as progress:
             results = api.run(
@@ -95,7 +101,7 @@ def run(
                 plugins=plugin or [],
                 changes=_assignments(changes or []),
                 on_task=progress.task_done,
-                on_start=progress.start,
+                on_start=start,
                 download=progress.downloading,
             )
     except KeyboardInterrupt:
@@ -239,8 +245,13 @@ def main() -> None:
 
 
 def _complain(sentence: str, code: int) -> int:
-    print(f"neoteny: {sentence}", file=sys.stderr)
+    _say(sentence)
     return code
+
+
+def _say(sentence: str) -> None:
+    """To the person, beside what is printed for a program."""
+    print(f"neoteny: {sentence}", file=sys.stderr)
 
 
 def _conclude(results: Any, output: Format) -> None:
@@ -255,7 +266,10 @@ def _conclude(results: Any, output: Format) -> None:
         verdict = [verdict._asdict() for verdict in results.verdict()]
         table = results.table()
         if output is Format.table:
-            said = "Methods (accuracies are shares; `difference`: `last` minus that of bp, 95 %)"
+            said = (
+                "Methods (accuracies are shares; `gap`: to a fresh network, in the last third; "
+                "`difference`: `last` minus bp's, 95 %; `relative time`: of a step, over bp's)"
+            )
             _print_table(table, output, title=said)
             _print_table(verdict, output, title="Verdict")
         elif output is Format.csv:
