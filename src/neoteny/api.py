@@ -25,9 +25,9 @@ class Results(NamedTuple):
         """Answer SQL over the tables `runs`, `tasks` and `spectra`."""
         return store.query(self.folder, sql)
 
-    def verdict(self) -> "list[Verdict]":
-        """What the runs say about each claim."""
-        return studies.judge(store.connect(self.folder, spectra=False))
+    def verdict(self, study: str | None = None) -> "list[Verdict]":
+        """What the runs say about each claim of their own study, or of the one that is named."""
+        return studies.judge(store.connect(self.folder, spectra=False), study)
 
     def table(self) -> list[dict[str, Any]]:
         """The methods of every stream side by side, as rows."""
@@ -73,8 +73,9 @@ def plan(
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
         listed = _listed(methods)
-        METHODS.update({recipe.__name__: recipe for recipe in listed if callable(recipe)})
-        names = [recipe.__name__ if callable(recipe) else recipe for recipe in listed]
+        own = [recipe for recipe in listed if not isinstance(recipe, str)]
+        METHODS.update({recipe.__name__: recipe for recipe in own})
+        names = [recipe if isinstance(recipe, str) else recipe.__name__ for recipe in listed]
         fields["methods"] = tuple(dict.fromkeys(names))
     if seeds is not None:
         fields["seeds"] = seeds

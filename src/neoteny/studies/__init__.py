@@ -24,11 +24,28 @@ JUDGES = {
 """Studies with a claim of their own; of all others the claim is that of `plasticity`."""
 
 
-def judge(connection) -> list[Verdict]:
-    """Judge the runs behind `connection` (see `neoteny.store.connect`), study by study."""
+def judge(connection, study: str | None = None) -> list[Verdict]:
+    """Judge the runs behind `connection` (see `neoteny.store.connect`), study by study.
+
+    With `study` all are judged by the claim of that one, whichever they were run for: so the runs
+    of `what-predicts-plasticity` also answer `early-warning`.
+
+    **Raises:** `UserError` for a study that is not known.
+    """
     rows = connection.execute("SELECT DISTINCT study FROM tasks ORDER BY study").fetchall()
-    own = [verdict for (name,) in rows if name in JUDGES for verdict in JUDGES[name](connection)]
-    return [*plasticity.judge(connection, besides=tuple(JUDGES)), *own]
+    if study is not None and study not in STUDIES:
+        raise unknown("study", study, STUDIES)
+    if study is not None and study not in JUDGES:
+        return plasticity.judge(connection)
+    judges = {name: JUDGES.get(study or name) for (name,) in rows}
+    own = [
+        verdict
+        for name, judge_one in judges.items()
+        if judge_one is not None
+        for verdict in judge_one(connection, name)
+    ]
+    besides = tuple(name for name, judge_one in judges.items() if judge_one is not None)
+    return [*plasticity.judge(connection, besides=besides), *own]
 
 
 def advise(runs: Iterable[RunConfig]) -> list[str]:
