@@ -255,6 +255,26 @@ def test_status_says_how_far_each_run_is(call, done):
     assert "finished" in call("status", done).out
 
 
+def test_stored_runs_are_judged_again_by_their_own_claim_or_anothers(call, done):
+    own = json.loads(call("judge", done, "--format", "json").out)
+    assert "bp loses plasticity" in [row["claim"] for row in own]
+    (other,) = json.loads(call("judge", done, "--study", "early-warning", "--format", "json").out)
+    assert (other["stream"], other["outcome"]) == ("all", "undecided")
+    _refused(call("judge", done, "--study", "early"), "Did you mean `early-warning`")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("`folder` is `x`, or pass `folder=DIR`.", "`--data` is `x`, or pass `folder=DIR`."),
+        ("`gram_rows` is 0", "`--rows` is 0"),
+        ("`streams.labels.stream.rows` is 0", "`streams.labels.stream.rows` is 0"),
+    ],
+)
+def test_a_sentence_about_an_argument_names_the_option_that_was_typed(sentence, said):
+    assert cli._in_options(sentence) == said
+
+
 def test_a_query_is_answered_as_table_csv_and_json(call, done):
     sql = "SELECT method, count(*) AS n, NULL AS nothing FROM tasks GROUP BY method ORDER BY ALL"
     table = call("query", done, sql).out.splitlines()

@@ -12,7 +12,7 @@ import neoteny
 SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
-    {"errors", "cache", "types"},
+    {"errors", "cache", "types", "glossary"},
     {"config", "statistics", "networks", "streams", "curvature", "losses", "store"},
     {"probes"},
     {"interventions"},
@@ -21,7 +21,7 @@ FLOORS = [
     {"loop", "plugins"},
     {"sweep", "studies", "diagnosis"},
     {"report"},
-    {"api", "catalogue", "tables", "progress", "planning"},
+    {"api", "catalogue", "explanation", "tables", "progress", "planning"},
     {"cli"},
 ]
 """Lowest first. A part may import what lies below it, never beside or above it."""
