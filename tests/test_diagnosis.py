@@ -41,9 +41,9 @@ def test_an_earlier_task_is_reached_by_training_anew_with_the_same_bits(run):
     learner = machine.trainer.initialise(machine.network.init(draw(loop.INITIAL, 0)))
     for task in range(3):
         data = stream(draw.stream, task)
-        learner = loop.begin(machine, learner, data, draw, task)
+        learner = loop.begin(machine, learner, data, draw, task, stream)
         if task == 2:
-            expected = loop.begin(machine, replayed, data, draw, task)
+            expected = loop.begin(machine, replayed, data, draw, task, stream)
             assert jax.tree.all(jax.tree.map(np.array_equal, learner, expected))
         learner, _ = machine.trainer.learn(learner, data.train, draw(loop.TRAINING, task))
     kept = diagnosis._reached(run, diagnosis.occasion(run), told.append)

@@ -111,8 +111,9 @@ def test_methods_of_a_study_see_the_same_stream_from_the_same_initial_weights(
     methods = ["bp", "l2_init", "cbp", "layernorm_l2"]
     starts, tasks = [], []
 
-    def look(config, machine, learner, task, index, draw):
+    def look(config, machine, learner, stream, index, draw):
         starts.append([np.asarray(layer["kernel"]).tobytes() for layer in learner.params])
+        task = stream(draw.stream, index)
         tasks.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(task)])
         raise RuntimeError("seen enough")
 

@@ -46,6 +46,21 @@ def test_a_bulk_astride_the_threshold_is_not_counted():
     assert row["ggn_trace_start"] is not None
 
 
+def test_a_bulk_that_few_nodes_all_put_beyond_the_threshold_is_not_counted_whole():
+    # A node for each side of the bulk, both beyond a threshold that a tenth of it is within.
+    bulk = np.random.default_rng(0).normal(0, 0.1, SIZE - 1)
+    row = _row(np.r_[50.0, bulk], steps=4)
+    assert row["ggn_rank_start"] is None
+
+
+def test_an_effective_rank_that_fewer_steps_would_give_otherwise_is_not_told():
+    bulk = np.r_[np.geomspace(1, 5, 20), np.random.default_rng(0).normal(0, 0.3, SIZE - 20)]
+    assert _row(bulk, steps=6)["ggn_effective_rank_start"] is None
+    told = _row(bulk, steps=60)["ggn_effective_rank_start"]
+    shares = np.abs(bulk) / np.abs(bulk).sum()
+    assert told == pytest.approx(np.exp(-np.sum(shares * np.log(shares))), rel=0.02)
+
+
 def test_a_zero_matrix_has_rank_zero():
     row = _row(np.zeros(SIZE))
     assert row["ggn_rank_start"] == row["ggn_effective_rank_start"] == 0

@@ -9,7 +9,7 @@ import pytest
 from neoteny.interventions import Intervention, at_task_start, every, stateless_penalty
 from neoteny.losses import LOSSES, cross_entropy, squared_error
 from neoteny.networks import mlp
-from neoteny.training import minibatches, trainer
+from neoteny.training import first_minibatches, minibatches, trainer
 from neoteny.types import Batch
 
 NETWORK = mlp((4, 5, 3))
@@ -210,3 +210,115 @@ def test_losses_are_their_formulas(key):
     expected = ((np.asarray(outputs) - np.eye(3)[labels]) ** 2).mean(1)
     np.testing.assert_allclose(squared_error(outputs, labels), expected, atol=1e-12)
     assert set(LOSSES) == {"cross-entropy", "squared-error"}
+
+
+# --- tasks that grow, outputs that do not count, networks that remember
+
+
+@pytest.mark.parametrize("count", [SIZE, 10, 12, ROWS])
+def test_the_first_rows_are_visited_once_an_epoch_and_no_others(count):
+    order, total = first_minibatches(jax.random.key(0), ROWS, SIZE, EPOCHS, count)
+    steps = count // SIZE
+    assert order.shape == (STEPS, SIZE)
+    assert total == steps * EPOCHS
+    for epoch in range(EPOCHS):
+        seen = np.asarray(order[epoch * steps : (epoch + 1) * steps]).ravel()
+        assert len(set(seen.tolist())) == len(seen)
+        assert seen.max() < count
+
+
+def test_a_task_of_some_rows_takes_the_steps_of_a_plain_loop_and_reads_no_others(data):
+    count, optimiser = 13, optax.sgd(0.1)
+    parts = trainer(NETWORK, cross_entropy, optimiser, batch=SIZE, epochs=EPOCHS)
+    learner = parts.initialise(NETWORK.init(jax.random.key(2)))
+    spoilt = data._replace(inputs=data.inputs.at[count:].set(jnp.nan))
+    learner, trace = jax.jit(parts.learn)(learner, spoilt, jax.random.key(3), rows=count)
+
+    key = jax.random.fold_in(jax.random.key(3), 0)
+    order, total = first_minibatches(key, ROWS, SIZE, EPOCHS, count)
+    params, hits = NETWORK.init(jax.random.key(2)), 0
+    for chosen in order[: int(total)]:
+        rows = Batch(data.inputs[chosen], data.labels[chosen])
+        loss = lambda p, rows=rows: cross_entropy(
+            NETWORK.apply(p, rows.inputs)[0], rows.labels
+        ).mean()
+        hits += int((NETWORK.apply(params, rows.inputs)[0].argmax(1) == rows.labels).sum())
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+    _same(learner.params, params, atol=1e-12)
+    assert np.isclose(trace.online_accuracy, hits / (int(total) * SIZE))
+    assert trace.diverged_step == -1
+
+
+def test_tasks_that_grow_are_compiled_once(data):
+    parts = trainer(NETWORK, cross_entropy, optax.sgd(0.1), batch=SIZE)
+    learn = jax.jit(parts.learn)
+    learner = parts.initialise(NETWORK.init(jax.random.key(2)))
+    for count in (6, 9, ROWS):
+        classes = jnp.arange(3) < count // 3
+        learn(learner, data, jax.random.key(3), classes, jnp.int32(count))
+    assert learn._cache_size() == 1
+
+
+@pytest.mark.parametrize("count", [5, 11, ROWS])
+def test_an_intervention_acts_as_often_as_the_rows_of_the_task_have_it(data, count):
+    period = 2
+    parts = trainer(
+        NETWORK,
+        cross_entropy,
+        optax.sgd(0.1),
+        interventions=[every(period, _recorder(STEPS)(period * SIZE))],
+        batch=SIZE,
+        epochs=EPOCHS,
+    )
+    learner = parts.initialise(NETWORK.init(jax.random.key(2)))
+    learner, _ = jax.jit(parts.learn)(learner, data, jax.random.key(3), rows=count)
+    calls, seen = learner.interventions[0]
+    assert int(calls) == count // SIZE * EPOCHS // period
+    order = first_minibatches(jax.random.fold_in(jax.random.key(3), 0), ROWS, SIZE, EPOCHS, count)[
+        0
+    ]
+    for call in range(int(calls)):
+        window = np.asarray(order[call * period : (call + 1) * period]).ravel()
+        np.testing.assert_array_equal(seen[call], data.inputs[window, 0])
+
+
+def test_outputs_that_do_not_count_learn_nothing_and_are_never_right(data):
+    classes = jnp.asarray([True, False, True])
+    labels = jnp.where(data.labels == 1, 2, data.labels)
+    parts = trainer(NETWORK, cross_entropy, optax.sgd(0.1), batch=SIZE)
+    before = NETWORK.init(jax.random.key(2))
+    wishful = (*before[:-1], before[-1] | {"bias": jnp.asarray([0.0, 50.0, 0.0])})
+    told = data._replace(labels=labels)
+    learner, trace = parts.learn(parts.initialise(wishful), told, jax.random.key(3), classes)
+    head, first = learner.params[-1], wishful[-1]
+    np.testing.assert_array_equal(head["kernel"][:, 1], first["kernel"][:, 1])
+    assert not np.array_equal(head["kernel"][:, 0], first["kernel"][:, 0])
+    assert trace.online_accuracy > 0  # a bias of 50 would have won every argmax
+
+
+COUNTING = NETWORK._replace(
+    apply=lambda params, inputs, state=None: NETWORK.apply(params, inputs),
+    state={"steps": jnp.zeros((), jnp.int32)},
+    train=lambda params, inputs, state: (
+        *NETWORK.apply(params, inputs),
+        {"steps": state["steps"] + 1},
+    ),
+)
+
+
+def test_what_a_network_remembers_is_carried_from_step_to_step_and_task_to_task(data):
+    parts = trainer(COUNTING, cross_entropy, optax.sgd(0.1), batch=SIZE, epochs=EPOCHS)
+    learner = parts.initialise(COUNTING.init(jax.random.key(2)))
+    for task in (1, 2):
+        learner, _ = jax.jit(parts.learn)(learner, data, jax.random.key(task))
+        assert int(learner.network_state["steps"]) == task * STEPS
+
+
+def test_inputs_are_changed_for_the_step_alone_by_a_key_of_its_own(data):
+    shown = lambda key, inputs: inputs + jax.random.normal(key, inputs.shape)
+    plain, _ = _learn(data, optax.sgd(0.1))
+    noisy, _ = _learn(data, optax.sgd(0.1), augment=shown)
+    again, _ = _learn(data, optax.sgd(0.1), augment=shown)
+    same = lambda one, other: jax.tree.all(jax.tree.map(np.array_equal, one.params, other.params))
+    assert same(noisy, again)
+    assert not same(noisy, plain)

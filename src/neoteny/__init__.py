@@ -27,7 +27,9 @@ _NAMES = {
     "Study": "config",
     "Setting": "config",
     "UserError": "errors",
+    "Diagnosis": "monitor",
     "Monitor": "monitor",
+    "Rule": "monitor",
 }
 
 

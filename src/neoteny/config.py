@@ -38,6 +38,7 @@ class StreamConfig(_Data):
     )
     dataset: str = Field(default="digits", description="`neoteny list datasets`")
     rows: Count | None = Field(default=None, description="training rows used; all of them if unset")
+    options: dict[str, Scalar] = Field(default={}, description="of the rule, by name")
 
 
 class NetworkConfig(_Data):
@@ -48,6 +49,9 @@ class NetworkConfig(_Data):
     activation: str = "relu"
     layer_norm: bool = False
     initialiser: str = "he-uniform"
+    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(
+        default={}, description="of the kind, by name"
+    )
 
 
 class TrainingConfig(_Data):
@@ -66,6 +70,12 @@ class TrainingConfig(_Data):
     epochs: Count = 1
     optimiser_state: Literal["carried", "reset"] = Field(
         default="carried", description="over task boundaries"
+    )
+    head: Literal["shared", "masked", "grown", "zeroed", "fresh"] = Field(
+        default="shared", description="what becomes of the output layer when the task changes"
+    )
+    augmentation: Literal["none", "crop-and-flip"] = Field(
+        default="none", description="of the images of each mini-batch"
     )
 
     @model_validator(mode="after")

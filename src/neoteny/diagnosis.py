@@ -12,7 +12,7 @@ from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
 from neoteny.machine import Machine, prepare
-from neoteny.types import Batch, Learner, Params, Stream, Task
+from neoteny.types import Batch, Learner, Params, Stream, Task, bound
 
 ROWS = 50
 """Of a task, looked at unless more are asked for."""
@@ -85,21 +85,22 @@ def diagnose(
     config, machine, batch = seen.config, seen.machine, seen.batch
     draw = loop.Branches(config.seed)
     learner = _reached(folder, seen, on_task)
-    learner = loop.begin(machine, learner, seen.told, draw, seen.task)
+    learner = loop.begin(machine, learner, seen.told, draw, seen.task, seen.stream)
     _refuse_diverged(learner.params, config)
-    sides = {
-        "learner": learner.params,
-        "fresh": machine.network.init(draw(loop.FRESH, seen.task)),
-    }
+    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, seen.task)))
+    sides = {"learner": learner, "fresh": newborn}
+    views = {name: loop.view(machine, side, seen.told) for name, side in sides.items()}
     key, count = draw(loop.PROBING, 2 * seen.task), len(batch.labels)
     observer = _observer(config, machine, count)
     spectra = {
-        name: measuring.spectra(observer.matrices, params, batch, key, count)
-        for name, params in sides.items()
+        name: measuring.spectra(observer.matrices, side.params, batch, key, count, views[name])
+        for name, side in sides.items()
     }
     values = {
-        name: _values(config, machine, observer, params, batch, key, spectra[name])
-        for name, params in sides.items()
+        name: _values(
+            config, machine, observer, side.params, batch, key, spectra[name], views[name]
+        )
+        for name, side in sides.items()
     }
     return Diagnosed(
         config, seen.task, _table(values), spectra, seen.finished, count, seen.available,
@@ -126,14 +127,14 @@ def occasion(
         )
     stream, machine = prepare(config, data)
     told = stream(loop.Branches(config.seed).stream, index)
-    available = len(told.train.labels)
+    available = len(told.train.labels) if told.prefix is None else int(told.prefix.train)
     count = min(ROWS, available) if rows is None else rows
     if not 1 <= count <= available:
         raise UserError(
             f"`rows` is {rows}, but a task of this run has {available} training rows. Pass 1 to "
             f"{available}; costs grow with the square, so begin with {min(ROWS, available)}."
         )
-    batch = jax.tree.map(lambda array: array[:count], told.train)
+    batch = jax.tree.map(lambda array: array[:count], loop.newest(told))
     return Occasion(config, machine, stream, told, index, finished, batch, available)
 
 
@@ -179,8 +180,8 @@ def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Le
     on_task(0)
     for index in range(seen.task):
         told: Task = seen.stream(draw.stream, index)
-        learner = loop.begin(machine, learner, told, draw, index)
-        learner, _ = machine.trainer.learn(learner, told.train, draw(loop.TRAINING, index))
+        learner = loop.begin(machine, learner, told, draw, index, seen.stream)
+        learner, _ = loop.learn(machine, learner, told, draw(loop.TRAINING, index))
         on_task(index + 1)
     return learner
 
@@ -204,12 +205,19 @@ def _observer(config: RunConfig, machine: Machine, rows: int) -> measuring.Obser
 
 
 def _values(
-    config: RunConfig, machine: Machine, observer: measuring.Observer, params, batch, key, spectra
+    config: RunConfig,
+    machine: Machine,
+    observer: measuring.Observer,
+    params,
+    batch,
+    key,
+    spectra,
+    view,
 ) -> dict[str, float | None]:
     training = config.setting.training
-    loss = task_loss(machine.network, LOSSES[training.loss], batch)
+    loss = task_loss(bound(machine.network, view), LOSSES[training.loss], batch)
     values: dict[str, float | None] = {"loss": float(loss(params))}
-    for measured in observer.probe_start(params, params, batch, key).values():
+    for measured in observer.probe_start(params, params, batch, key, view).values():
         values |= probes.columns(measured)
     values.pop("displacement", None)  # before the task there is none
     for matrix, arrays in spectra.items():

@@ -17,7 +17,7 @@ from neoteny import measuring, probes, store
 from neoteny.config import ProbesConfig, RunConfig
 from neoteny.errors import UserError
 from neoteny.machine import Machine, prepare
-from neoteny.types import Batch, Learner, PRNGKey, Stream, Task
+from neoteny.types import Batch, Learner, PRNGKey, Stream, Task, View
 
 # A run draws all its randomness from one key; these are the branches, by meaning.
 STREAM, INITIAL, TRAINING, PROBING, FRESH, BEFORE = range(6)
@@ -123,8 +123,7 @@ def _continue(
         learner = restored(learner, arrays)
     committed = time.monotonic()
     while index < config.tasks and diverged is None:
-        task = stream(draw.stream, index)
-        learner, row, spectra, spent = _live_through(config, machine, learner, task, index, draw)
+        learner, row, spectra, spent = _live_through(config, machine, learner, stream, index, draw)
         for phase, found in spectra.items():
             for matrix, arrays in found.items():
                 journal.save_spectrum(index, phase, matrix, **arrays)
@@ -145,28 +144,39 @@ def _continue(
 
 
 def _live_through(
-    config: RunConfig, machine: Machine, learner: Learner, task: Task, index: int, draw: Branches
+    config: RunConfig,
+    machine: Machine,
+    learner: Learner,
+    stream: Stream,
+    index: int,
+    draw: Branches,
 ) -> tuple[Learner, dict[str, Any], dict[str, dict[str, Any]], float]:
     """One task from start to end: the learner after it, its row, its spectra, its seconds."""
-    plan = config.setting.probes
+    plan, task = config.setting.probes, stream(draw.stream, index)
     due = lambda cadence: cadence > 0 and index % cadence == 0
     key = draw(TRAINING, index)
-    learner = begin(machine, learner, task, draw, index)
+    learner = begin(machine, learner, task, draw, index, stream)
     start, spectra = learner.params, {}
-    measure = lambda params: measuring.spectra(
-        machine.observer.matrices, params, task.train, draw(PROBING, 2 * index), plan.spectrum_rows
+    looked_at = newest(task)
+    measure = lambda learner: measuring.spectra(
+        machine.observer.matrices,
+        learner.params,
+        looked_at,
+        draw(PROBING, 2 * index),
+        plan.spectrum_rows,
+        view(machine, learner, task),
     )
     if due(plan.spectrum_every) and "start" in plan.spectrum_at:
-        spectra["start"] = measure(start)
+        spectra["start"] = measure(learner)
     before = {}
     if due(plan.every) and plan.start_names:
         probe, key_now = machine.observer.probe_start, draw(BEFORE, index)
-        found = _probe(probe, start, start, task.train, key_now, plan)
+        found = _probe(probe, machine, learner, start, task, key_now, plan)
         before = {f"{name}_start": value for name, value in found.items()}
     began = time.perf_counter()
-    learner, trace = jax.block_until_ready(machine.trainer.learn(learner, task.train, key))
+    learner, trace = jax.block_until_ready(learn(machine, learner, task, key))
     spent = time.perf_counter() - began
-    final_accuracy, final_loss = machine.observer.evaluate(learner.params, task.train)
+    final_accuracy, final_loss = _evaluated(machine, learner, task)
     diverged = int(trace.diverged_step)
     if diverged < 0 and not np.isfinite(final_loss):
         diverged = machine.steps
@@ -182,7 +192,7 @@ def _live_through(
         "fresh_accuracy": None,
         "fresh_online_accuracy": None,
         "fresh_heldout_accuracy": None,
-        "chance_accuracy": 1 / machine.num_classes,
+        "chance_accuracy": 1 / _outputs(machine, task),
         "final_loss": final_loss,
         "diverged_step": diverged if diverged >= 0 else None,
     }
@@ -193,43 +203,90 @@ def _live_through(
         row |= _fresh_reference(machine, task, key, draw(FRESH, index))
     if due(plan.every):
         probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
-        row |= _probe(probe, learner.params, start, task.train, key_now, plan)
+        row |= _probe(probe, machine, learner, start, task, key_now, plan)
     if due(plan.spectrum_every) and "end" in plan.spectrum_at:
-        spectra["end"] = measure(learner.params)
+        spectra["end"] = measure(learner)
     for phase, found in spectra.items():
         for matrix, arrays in found.items():
             row |= measuring.columns(matrix, phase, arrays, config.setting, machine.steps)
     return learner, row, spectra, spent
 
 
-def begin(machine: Machine, learner: Learner, task: Task, draw: Branches, index: int) -> Learner:
+def begin(
+    machine: Machine, learner: Learner, task: Task, draw: Branches, index: int, stream: Stream
+) -> Learner:
     """What a method does at the start of task `index`; before the first there is nothing."""
     if index == 0:
         return learner
     key = jax.random.fold_in(draw(TRAINING, index), 2)
-    return machine.trainer.begin(learner, task.train, key)
+    if machine.head != "grown" or task.classes is None:
+        return machine.trainer.begin(learner, task.train, key)
+    opened = task.classes & ~jax.numpy.asarray(stream(draw.stream, index - 1).classes)
+    return machine.trainer.begin(learner, task.train, key, opened)
+
+
+def learn(machine: Machine, learner: Learner, task: Task, key: PRNGKey):
+    """The learner after a task, and the trace of it."""
+    if task.prefix is None and not machine.masked:
+        return machine.trainer.learn(learner, task.train, key)
+    rows = None if task.prefix is None else task.prefix.train
+    return machine.trainer.learn(learner, task.train, key, _classes(machine, task), rows)
+
+
+def view(machine: Machine, learner: Learner, task: Task) -> View:
+    """How a task's network is to be measured: with its own state, and the outputs that count."""
+    return View(learner.network_state, _classes(machine, task))
+
+
+def newest(task: Task) -> Batch:
+    """The rows to look at through probes: those that this task brought, then the older ones."""
+    if task.prefix is None:
+        return task.train
+    count, first = int(task.prefix.train), int(task.prefix.newest)
+    order = np.r_[first:count, 0:first]
+    rows = np.resize(order, len(task.train.labels))  # of one shape, whatever the count
+    return jax.tree.map(lambda array: array[rows], task.train)
+
+
+def _outputs(machine: Machine, task: Task) -> int:
+    classes = _classes(machine, task)
+    return machine.num_classes if classes is None else int(classes.sum())
+
+
+def _classes(machine: Machine, task: Task):
+    return task.classes if machine.masked else None
 
 
 def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> dict[str, float | None]:
     """The same task, in the same order, learnt by the same method from new initial weights."""
     newborn = machine.trainer.initialise(machine.network.init(fresh_key))
-    adult, trace = machine.trainer.learn(newborn, task.train, key)
+    adult, trace = learn(machine, newborn, task, key)
     return {
-        "fresh_accuracy": machine.observer.evaluate(adult.params, task.train)[0],
+        "fresh_accuracy": _evaluated(machine, adult, task)[0],
         "fresh_online_accuracy": float(trace.online_accuracy),
         "fresh_heldout_accuracy": _heldout(machine, adult, task),
     }
 
 
+def _evaluated(machine: Machine, learner: Learner, task: Task) -> tuple[float, float]:
+    count = None if task.prefix is None else int(task.prefix.train)
+    seen = view(machine, learner, task)
+    return machine.observer.evaluate(learner.params, task.train, seen, count)
+
+
 def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
-    return (
-        None if task.heldout is None else machine.observer.evaluate(learner.params, task.heldout)[0]
-    )
+    if task.heldout is None:
+        return None
+    count = None if task.prefix is None else int(task.prefix.heldout)
+    seen = view(machine, learner, task)
+    return machine.observer.evaluate(learner.params, task.heldout, seen, count)[0]
 
 
-def _probe(probe: Callable, params, start, train: Batch, key, plan: ProbesConfig) -> dict:
-    rows = jax.tree.map(lambda array: array[: plan.rows], train)
-    measured = probe(params, start, rows, key)
+def _probe(
+    probe: Callable, machine: Machine, learner: Learner, start, task: Task, key, plan: ProbesConfig
+) -> dict:
+    rows = jax.tree.map(lambda array: array[: plan.rows], newest(task))
+    measured = probe(learner.params, start, rows, key, view(machine, learner, task))
     columns: dict[str, float | None] = {}
     for values in measured.values():
         columns |= probes.columns(values)

@@ -11,7 +11,7 @@ import optax
 from neoteny import measuring, methods, networks, probes, streams
 from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError, unknown
-from neoteny.interventions import Intervention, Penalty, elementwise_adam
+from neoteny.interventions import MASKED, Intervention, Penalty, elementwise_adam, renew_head
 from neoteny.losses import LOSSES
 from neoteny.measuring import Observer
 from neoteny.methods import Method
@@ -20,13 +20,23 @@ from neoteny.types import Batch, Learner, Network, Stream
 
 
 class Machine(NamedTuple):
-    """A network with what trains it and what watches it; `steps` are those of one task."""
+    """A network with what trains it and what watches it.
+
+    `steps` are those of one whole task, `num_classes` the outputs, `head` what becomes of them
+    when the task changes.
+    """
 
     network: Network
     trainer: Trainer
     observer: Observer
     steps: int
     num_classes: int
+    head: str = "shared"
+
+    @property
+    def masked(self) -> bool:
+        """Whether only the outputs of a task's classes count."""
+        return self.head in MASKED
 
 
 def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, Machine]:
@@ -106,9 +116,11 @@ def _machine(
         batch=training.batch,
         epochs=training.epochs,
         reset_optimiser=training.optimiser_state == "reset",
+        head=renew_head(network, optimiser, training.head),
+        augment=None,
     )
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn))
-    return Machine(network, compiled, observer, steps, num_classes)
+    return Machine(network, compiled, observer, steps, num_classes, training.head)
 
 
 @lru_cache(maxsize=64)

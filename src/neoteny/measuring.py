@@ -4,33 +4,41 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from neoteny import curvature, probes
 from neoteny.config import ProbesConfig, Setting
 from neoteny.errors import UserError, unknown
 from neoteny.losses import cross_entropy, task_loss
-from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot
+from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot, View, bound
 
-Coefficients = Callable[[Params, Batch, PRNGKey], tuple]
+Coefficients = Callable[[Params, Batch, PRNGKey, View], tuple]
 
 OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels")
 """Probes that know no other loss."""
 
+VIEW = View()
+"""Of a network that remembers nothing, all of whose outputs count."""
+
 RESOLVED = 0.25
-"""A count of eigenvalues stands if three quarters of the Lanczos steps give it within this."""
+"""An estimate stands if fewer Lanczos steps give it within this: three quarters of them, and for
+what hangs on the shape of the bulk also half, and one less, as even and odd numbers differ."""
 
 
 class Observer(NamedTuple):
     """The compiled measurements of one network.
 
-    - `evaluate(params, batch) -> (accuracy, mean loss)` on the first rows of a batch;
-    - `probe(params, start, batch, key)`: the named probes at a task's end, by name;
+    - `evaluate(params, batch, view, count) -> (accuracy, mean loss)` on rows of a batch;
+    - `probe(params, start, batch, key, view)`: the named probes at a task's end, by name;
     - `probe_start`: likewise those before a task is learnt;
     - `matrices`: Lanczos runs by the name of their matrix.
+
+    What is measured is always the network as the `view` has it: with its running statistics, and
+    with the outputs that count in this task.
     """
 
-    evaluate: Callable[[Params, Batch], tuple[float, float]]
+    evaluate: Callable[..., tuple[float, float]]
     probe: Callable
     probe_start: Callable
     matrices: dict[str, Coefficients]
@@ -71,22 +79,23 @@ def tridiagonalisers(
         return min(plan.spectrum_steps, sum(leaf.size for leaf in jax.tree.leaves(params)))
 
     @jax.jit
-    def hessian(params, batch, key):
-        loss = task_loss(network, rowwise_loss, batch)
+    def hessian(params, batch, key, view=VIEW):
+        loss = task_loss(bound(network, view), rowwise_loss, batch)
         return curvature.lanczos_coefficients(
             loss, params, key, steps(params), plan.spectrum_probes
         )
 
     @jax.jit
-    def ggn(params, batch, key):
-        outputs = lambda params: network.apply(params, batch.inputs)[0]
+    def ggn(params, batch, key, view=VIEW):
+        outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
         operator = curvature.ggn_vector_product(outputs, params)
         return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
 
     @jax.jit
-    def exact_ggn(params, batch, key):
+    def exact_ggn(params, batch, key, view=VIEW):
         del key
-        return curvature.gram_matrix(lambda params: network.apply(params, batch.inputs)[0], params)
+        outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
+        return curvature.gram_matrix(outputs, params)
 
     if rowwise_loss is not cross_entropy:
         return {"hessian": hessian}
@@ -94,14 +103,19 @@ def tridiagonalisers(
 
 
 def spectra(
-    matrices: dict[str, Coefficients], params: Params, train: Batch, key: PRNGKey, rows: int
+    matrices: dict[str, Coefficients],
+    params: Params,
+    train: Batch,
+    key: PRNGKey,
+    rows: int,
+    view: View = VIEW,
 ) -> dict[str, dict[str, Any]]:
     """For each matrix at `params`: nodes, weights, size; of an estimate its tridiagonal form."""
     batch = jax.tree.map(lambda array: array[:rows], train)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     found = {}
     for name, tridiagonal in matrices.items():
-        measured = jax.device_get(tridiagonal(params, batch, key))
+        measured = jax.device_get(tridiagonal(params, batch, key, view))
         if isinstance(measured, curvature.GramMatrix):
             nodes, weights = curvature.gram_spectrum(measured, size)[:2]
             found[name] = {"nodes": nodes, "weights": weights, "size": size}
@@ -120,23 +134,25 @@ def columns(
     """The numbers of one spectrum that stand in the table, as `hessian_rank_start`.
 
     - `rank`: eigenvalues beyond ±epsilon; `budget_rank`: beyond ±1/(learning rate x steps),
-      those that the task's budget can use. Null where the quadrature cannot tell, because it
-      puts a heavy node now on one side of the threshold and now on the other.
-    - `effective_rank`, `max`, `min`, `trace`; those with an error over probes have `..._se`,
-      null where there was one probe, or the spectrum is exact.
+      those that the task's budget can use. Null where the quadrature cannot tell, because the
+      threshold stands in a bulk that its nodes do not resolve.
+    - `effective_rank`: null where fewer steps give another.
+    - `max`, `min`, `trace`; those with an error over probes have `..._se`, null where there was
+      one probe, or the spectrum is exact.
     - `legacy_rank`: the share of eigenvalues above epsilon as the main paper published it,
       which mostly measures its smoothing kernel; to compare with.
     """
     size = arrays["size"]
     if "alphas" in arrays:
         alphas, betas = arrays["alphas"], arrays["betas"]
-        spectrum = curvature.quadrature(alphas, betas)
-        fewer = max(1, 3 * alphas.shape[1] // 4)
-        coarser = curvature.quadrature(alphas[:, :fewer], betas[:, :fewer])
+        spectrum, steps_taken = curvature.quadrature(alphas, betas), alphas.shape[1]
+        fewer = [max(1, some) for some in (3 * steps_taken // 4, steps_taken // 2, steps_taken - 1)]
+        coarser = [curvature.quadrature(alphas[:, :some], betas[:, :some]) for some in fewer]
     else:  # every eigenvalue, so nothing is estimated
-        coarser = spectrum = curvature.Spectrum(arrays["nodes"], arrays["weights"])
+        spectrum, coarser = curvature.Spectrum(arrays["nodes"], arrays["weights"]), []
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
-    effective, trace = curvature.effective_rank(spectrum, size), curvature.trace(spectrum, size)
+    trace = curvature.trace(spectrum, size)
+    effective, effective_error = _effective_rank(spectrum, coarser, size)
     rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon)
     budget_rank, budget_error = _count(spectrum, coarser, size, budget)
     extremes = curvature.extreme_eigenvalues(spectrum)
@@ -146,8 +162,8 @@ def columns(
         "rank_se": rank_error,
         "budget_rank": budget_rank,
         "budget_rank_se": budget_error,
-        "effective_rank": float(effective.value),
-        "effective_rank_se": float(effective.standard_error),
+        "effective_rank": effective,
+        "effective_rank_se": effective_error,
         "max": float(extremes.largest),
         "min": float(extremes.smallest),
         "legacy_rank": float(legacy.value),
@@ -162,23 +178,35 @@ def columns(
 
 
 def _count(
-    spectrum: curvature.Spectrum, coarser: curvature.Spectrum, size: int, epsilon: float
+    spectrum: curvature.Spectrum, coarser: list[curvature.Spectrum], size: int, epsilon: float
 ) -> tuple[float | None, float | None]:
     """Eigenvalues beyond ±epsilon with their error, or nothing where the quadrature cannot tell.
 
-    It can if the nodes whose error bounds reach over the threshold stand for no more eigenvalues
-    than are counted (a bulk that sits astride it stands for nearly all), and if `coarser`, of
-    three quarters of the steps, gives nearly the same count.
+    It can if no more eigenvalues are in doubt than are counted, or than are left below (a bulk
+    astride the threshold puts nearly all in doubt), and if fewer steps give nearly the count.
     """
     count = curvature.epsilon_rank(spectrum, size, epsilon)
-    before = curvature.epsilon_rank(coarser, size, epsilon)
-    distance = np.abs(np.abs(spectrum.nodes) - epsilon)
-    astride = size * np.mean(np.sum(spectrum.weights * (distance <= spectrum.residuals), axis=1))
-    value, earlier = float(count.value), float(before.value)
-    steady = np.isclose(value, earlier, rtol=RESOLVED, atol=1.0)
-    if not steady or astride > max(value, 1.0):
+    value = float(count.value)
+    doubt = curvature.epsilon_rank_doubt(spectrum, size, epsilon)
+    before = [float(curvature.epsilon_rank(less, size, epsilon).value) for less in coarser[:1]]
+    if doubt > max(min(value, size - value), 1.0) or not _steady(value, before):
         return None, None
     return value, None if np.isnan(count.standard_error) else float(count.standard_error)
+
+
+def _effective_rank(
+    spectrum: curvature.Spectrum, coarser: list[curvature.Spectrum], size: int
+) -> tuple[float | None, float | None]:
+    """The effective rank with its error, or nothing where fewer steps give another."""
+    rank = curvature.effective_rank(spectrum, size)
+    before = [float(curvature.effective_rank(less, size).value) for less in coarser]
+    if not _steady(float(rank.value), before):
+        return None, None
+    return float(rank.value), float(rank.standard_error)
+
+
+def _steady(value: float, before: list[float]) -> bool:
+    return all(np.isclose(value, earlier, rtol=RESOLVED, atol=1.0) for earlier in before)
 
 
 def _column(matrix: str, name: str, phase: str) -> str:
@@ -187,21 +215,44 @@ def _column(matrix: str, name: str, phase: str) -> str:
     return f"{matrix}_{name.removesuffix('_se')}_{phase}{error}"
 
 
+_SLICE = 4096  # rows that fit in memory together
+
+
 def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
-    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer."""
+    """Accuracy and mean loss on the first `rows` rows of a batch, or on all if it has fewer.
+
+    Of a batch of which only the first `count` rows are in the task, on so many of them, evenly
+    spaced, in slices of one size, so that all counts share one program.
+    """
 
     @jax.jit
-    def sums(params, batch: Batch):
-        outputs = network.apply(params, batch.inputs)[0]
-        hits = (outputs.argmax(1) == batch.labels).sum()
-        return hits, rowwise(outputs, batch.labels).sum()
+    def sums(params, batch: Batch, view, valid=None):
+        outputs = bound(network, view).apply(params, batch.inputs)[0]
+        hits, losses = outputs.argmax(1) == batch.labels, rowwise(outputs, batch.labels)
+        if valid is not None:
+            hits, losses = hits & valid, jnp.where(valid, losses, 0)
+        return hits.sum(), losses.sum()
 
-    def evaluate(params, batch: Batch) -> tuple[float, float]:
-        count, totals = min(rows, len(batch.labels)), np.zeros(2)
-        for start in range(0, count, 4096):  # in slices that fit in memory
-            part = slice(start, min(start + 4096, count))
-            totals += jax.device_get(sums(params, Batch(batch.inputs[part], batch.labels[part])))
-        accuracy, loss = totals / count
+    def evaluate(params, batch: Batch, view: View = VIEW, count: int | None = None):
+        if count is not None:
+            return evaluate_first(params, batch, view, count)
+        found, totals = min(rows, len(batch.labels)), np.zeros(2)
+        for start in range(0, found, _SLICE):
+            part = slice(start, min(start + _SLICE, found))
+            chosen = Batch(batch.inputs[part], batch.labels[part])
+            totals += jax.device_get(sums(params, chosen, view))
+        accuracy, loss = totals / found
+        return float(accuracy), float(loss)
+
+    def evaluate_first(params, batch: Batch, view: View, count: int):
+        found, totals = min(rows, count), np.zeros(2)
+        size = min(_SLICE, len(batch.labels))
+        for start in range(0, found, size):
+            places = np.arange(start, start + size)
+            chosen = np.minimum(places, found - 1) * count // found
+            part = Batch(batch.inputs[chosen], batch.labels[chosen])
+            totals += jax.device_get(sums(params, part, view, places < found))
+        accuracy, loss = totals / found
         return float(accuracy), float(loss)
 
     return evaluate
@@ -220,9 +271,10 @@ def _prober(
             )
 
     @jax.jit
-    def measure(params, start, batch: Batch, key):
-        loss = task_loss(network, rowwise, batch)
-        snapshot = Snapshot(network, batch, params, start, loss, key, **budget)
+    def measure(params, start, batch: Batch, key, view=VIEW):
+        seen = bound(network, view)
+        loss = task_loss(seen, rowwise, batch)
+        snapshot = Snapshot(seen, batch, params, start, loss, key, **budget)
         return {name: probes.PROBES[name](snapshot) for name in names}
 
     return measure

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from neoteny.interventions import TASK_START, Intervention, Penalty
-from neoteny.types import Batch, Learner, Network, PRNGKey
+from neoteny.types import Batch, Learner, Network, PRNGKey, masked
 
 
 class Trace(NamedTuple):
@@ -28,9 +28,11 @@ class Trainer(NamedTuple):
     """A method at work on a network, as pure functions.
 
     - `initialise(params) -> learner`
-    - `begin(learner, batch, key) -> learner`: what happens at a task's start, from the second
-      task on; `batch` is all the task's training rows.
-    - `learn(learner, batch, key) -> (learner, trace)`: one task.
+    - `begin(learner, batch, key, opened=None) -> learner`: what happens at a task's start, from
+      the second task on; `batch` is all the task's training rows, `opened` the outputs that it is
+      the first to count.
+    - `learn(learner, batch, key, classes=None, rows=None) -> (learner, trace)`: one task; of its
+      outputs those in `classes` count, and of the rows the first `rows`.
     """
 
     initialise: Callable
@@ -48,6 +50,8 @@ def trainer(
     batch: int,
     epochs: int = 1,
     reset_optimiser: bool = False,
+    head: Callable | None = None,
+    augment: Callable | None = None,
 ) -> Trainer:
     """Compose the parts of a method into one step function and scan it over a task.
 
@@ -55,6 +59,14 @@ def trainer(
     are left out of that epoch. Interventions that act every `k > 1` mini-batches sit between
     inner scans rather than behind a condition in each step. Interventions run in the order of
     the method's list, and so do those that fall due at the same step.
+
+    A task of fewer rows than its arrays hold runs the program of the whole one, and only skips
+    its last steps, so that tasks which grow are compiled once.
+
+    **Arguments:**
+
+    - `head(learner, key, opened) -> learner`: what becomes of the output layer at a task's start.
+    - `augment(key, inputs) -> inputs`: changes each mini-batch before its step.
     """
 
     def initialise(params) -> Learner:
@@ -63,28 +75,39 @@ def trainer(
             optimiser.init(params),
             tuple(penalty.init(params) for penalty in penalties),
             tuple(intervention.init(params) for intervention in interventions),
+            network.state,
         )
 
-    def gradient_step(learner: Learner, rows: Batch):
+    def forward(params, state, inputs, classes):
+        if network.train is None:
+            outputs, features = network.apply(params, inputs)
+        else:
+            outputs, features, state = network.train(params, inputs, state)
+        return masked(outputs, classes), features, state
+
+    def gradient_step(learner: Learner, rows: Batch, classes):
         def objective(params):
-            outputs, features = network.apply(params, rows.inputs)
+            outputs, features, network_state = forward(
+                params, learner.network_state, rows.inputs, classes
+            )
             loss = total = rowwise_loss(outputs, rows.labels).mean()
             states = []
             for penalty, state in zip(penalties, learner.penalties, strict=True):
                 value, state = penalty.apply(params, features, state)
                 total, states = total + value, [*states, state]
             hits = jnp.sum(jnp.argmax(outputs, 1) == rows.labels, dtype=jnp.int32)
-            return total, (tuple(states), features, hits, loss)
+            return total, (tuple(states), features, network_state, hits, loss)
 
         gradients, aux = jax.grad(objective, has_aux=True)(learner.params)
-        states, features, hits, loss = aux
+        states, features, network_state, hits, loss = aux
         updates, opt_state = optimiser.update(gradients, learner.opt_state, learner.params)
         params = optax.apply_updates(learner.params, updates)
-        return Learner(params, opt_state, states, learner.interventions), features, (hits, loss)
+        learner = Learner(params, opt_state, states, learner.interventions, network_state)
+        return learner, features, (hits, loss)
 
     def intervene(learner: Learner, index: int, rows: Batch, key: PRNGKey, features=None):
         if features is None:
-            features = network.apply(learner.params, rows.inputs)[1]
+            features = forward(learner.params, learner.network_state, rows.inputs, None)[1]
         learner, state = interventions[index].apply(
             learner,
             learner.interventions[index],
@@ -98,9 +121,11 @@ def trainer(
     def acting(wanted: Callable[[int], bool]) -> list[tuple[int, int]]:
         return [(i, part.period) for i, part in enumerate(interventions) if wanted(part.period)]
 
-    def begin(learner: Learner, rows: Batch, key: PRNGKey) -> Learner:
+    def begin(learner: Learner, rows: Batch, key: PRNGKey, opened=None) -> Learner:
         if reset_optimiser:
             learner = learner._replace(opt_state=optimiser.init(learner.params))
+        if head is not None:
+            learner = head(learner, jax.random.fold_in(key, len(interventions)), opened)
         for index, _ in acting(lambda period: period == TASK_START):
             learner = intervene(learner, index, rows, key)
         return learner
@@ -109,20 +134,42 @@ def trainer(
     periodic = acting(lambda period: period > 1)
     block = gcd(*(period for _, period in periodic)) if periodic else 0
 
-    def learn(learner: Learner, data: Batch, key: PRNGKey) -> tuple[Learner, Trace]:
+    def learn(
+        learner: Learner, data: Batch, key: PRNGKey, classes=None, rows=None
+    ) -> tuple[Learner, Trace]:
         order_key, step_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        order = minibatches(order_key, len(data.labels), batch, epochs)
+        augment_key = jax.random.fold_in(key, 3)  # 2 draws what happens at the task's start
+        if rows is None:
+            order = minibatches(order_key, len(data.labels), batch, epochs)
+            total = None
+        else:
+            order, total = first_minibatches(order_key, len(data.labels), batch, epochs, rows)
         numbers = jnp.arange(len(order))
+        within = lambda done, act, state: (
+            act(state) if total is None else jax.lax.cond(done <= total, act, lambda s: s, state)
+        )
 
         def step(learner, position):
             number, chosen = position
             rows = jax.tree.map(lambda array: array[chosen], data)
-            learner, features, outcome = gradient_step(learner, rows)
+            seen = rows
+            if augment is not None:
+                changed = augment(jax.random.fold_in(augment_key, number), rows.inputs)
+                seen = rows._replace(inputs=changed)
+            learner, features, outcome = gradient_step(learner, seen, classes)
             for index, _ in each_step:
                 learner = intervene(
                     learner, index, rows, jax.random.fold_in(step_key, number), features
                 )
             return learner, outcome
+
+        def step_if_any(learner, position):
+            if total is None:
+                return step(learner, position)
+            idle = lambda learner, _: (learner, (jnp.int32(0), jnp.zeros_like(zero)))
+            return jax.lax.cond(position[0] < total, step, idle, learner, position)
+
+        zero = jax.eval_shape(step, learner, (numbers[0], order[0]))[1][1]
 
         def act_if_due(learner, index, period, done):
             start = (jnp.maximum(done - period, 0), jnp.zeros((), done.dtype))
@@ -134,11 +181,12 @@ def trainer(
                 jax.random.fold_in(step_key, done - 1),
             )
             if period == block:
-                return act(learner)
-            return jax.lax.cond(done % period == 0, act, lambda same: same, learner)
+                return within(done, act, learner)
+            due = done % period == 0
+            return jax.lax.cond(due, lambda same: within(done, act, same), lambda s: s, learner)
 
         def steps_then_interventions(learner, positions):
-            learner, outcome = scan(step, learner, positions)
+            learner, outcome = scan(step_if_any, learner, positions)
             for index, period in periodic:
                 if period <= len(order):
                     learner = act_if_due(learner, index, period, positions[0][-1] + 1)
@@ -148,18 +196,18 @@ def trainer(
         blocks = len(order) // block if block else 0
         outcomes = []
         if blocks:
-            head = jax.tree.map(
+            full = jax.tree.map(
                 lambda array: array[: blocks * block].reshape(blocks, block, *array.shape[1:]),
                 (numbers, order),
             )
-            learner, outcome = jax.lax.scan(steps_then_interventions, learner, head)
+            learner, outcome = jax.lax.scan(steps_then_interventions, learner, full)
             outcomes.append(jax.tree.map(jnp.ravel, outcome))
         if blocks * block < len(order):
             tail = jax.tree.map(lambda array: array[blocks * block :], (numbers, order))
-            learner, outcome = scan(step, learner, tail)
+            learner, outcome = scan(step_if_any, learner, tail)
             outcomes.append(outcome)
         hits, losses = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outcomes)
-        return learner, _trace(hits, losses, order.size)
+        return learner, _trace(hits, losses, order.size if total is None else total * batch)
 
     return Trainer(initialise, begin, learn)
 
@@ -175,7 +223,30 @@ def minibatches(key: PRNGKey, rows: int, batch: int, epochs: int) -> Int[Array, 
     return jax.lax.map(epoch, jnp.arange(epochs)).reshape(epochs * steps, batch)
 
 
-def _trace(hits: Int[Array, " steps"], losses: Float[Array, " steps"], rows: int) -> Trace:
+def first_minibatches(
+    key: PRNGKey, rows: int, batch: int, epochs: int, count: Int[Array, ""] | int
+) -> tuple[Int[Array, "steps {batch}"], Int[Array, ""]]:
+    """Mini-batches of the first `count` rows alone, and how many there are: the first ones.
+
+    The shape is that for all `rows`; what follows the last real one is meaningless.
+    """
+
+    def epoch(index):
+        draw = jax.random.uniform(jax.random.fold_in(key, index), (rows,), jnp.float32)
+        return jnp.argsort(jnp.where(jnp.arange(rows) < count, draw, jnp.inf)).astype(jnp.int32)
+
+    orders = jax.lax.map(epoch, jnp.arange(epochs))
+    steps = jnp.asarray(count, jnp.int32) // batch
+    position = jnp.arange(rows // batch * epochs, dtype=jnp.int32)
+    turn = jnp.minimum(position // jnp.maximum(steps, 1), epochs - 1)
+    first = position % jnp.maximum(steps, 1) * batch
+    within = first[:, None] + jnp.arange(batch, dtype=jnp.int32)[None]
+    return orders[turn[:, None], within], steps * epochs
+
+
+def _trace(
+    hits: Int[Array, " steps"], losses: Float[Array, " steps"], rows: int | Int[Array, ""]
+) -> Trace:
     wrong = ~jnp.isfinite(losses)
     first = jnp.where(wrong.any(), jnp.argmax(wrong), -1)
     return Trace(hits.sum() / rows, first)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree, Scalar
 
 Params = PyTree[Float[Array, "..."]]
@@ -61,6 +62,9 @@ class Dataset(NamedTuple):
     """A fixed problem, from which a stream makes its tasks.
 
     `image_shape` is (height, width, channels) where a row of inputs is an image, flattened or not.
+    `groups` says of each class which group of classes it is of, counted from 0, such as the
+    alphabet of a letter; `None` where classes form none. Inputs of a data set that is large beside
+    this machine's memory are a NumPy array mapped from a file: index them, never copy them whole.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Dataset(NamedTuple):
     heldout: Batch
     num_classes: int
     image_shape: tuple[int, int, int] | None = None
+    groups: tuple[int, ...] | None = None
 
 
 Stream = Callable[[PRNGKey, int], Task]
@@ -133,13 +138,33 @@ class Network(NamedTuple):
     train: Callable[..., tuple[Float[Array, "rows outputs"], Features, State]] | None = None
 
 
-def bound(network: Network, state: State) -> Network:
-    """`network` as it is with this state: `apply` of parameters and inputs alone, for measuring."""
-    if network.train is None:
-        return network
-    return network._replace(
-        apply=lambda params, inputs: network.apply(params, inputs, state), train=None
-    )
+class View(NamedTuple):
+    """What else than parameters decides a network's outputs: its state, and which outputs count."""
+
+    state: State = ()
+    classes: Bool[Array, " outputs"] | None = None
+
+
+def bound(network: Network, view: View) -> Network:
+    """`network` as this view has it: `apply` of parameters and inputs alone, for measuring."""
+    apply = network.apply
+    if network.train is not None:
+        apply = lambda params, inputs: network.apply(params, inputs, view.state)
+    if view.classes is None:
+        return network._replace(apply=apply, train=None)
+
+    def apply_masked(params, inputs):
+        outputs, features = apply(params, inputs)
+        return masked(outputs, view.classes), features
+
+    return network._replace(apply=apply_masked, train=None)
+
+
+def masked(
+    outputs: Float[Array, "rows outputs"], classes: Bool[Array, " outputs"] | None
+) -> Float[Array, "rows outputs"]:
+    """Logits of which those that do not count have no share in any softmax, nor a gradient."""
+    return outputs if classes is None else jnp.where(classes[None], outputs, -1e9)
 
 
 class Learner(NamedTuple):

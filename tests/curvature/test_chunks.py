@@ -1,17 +1,20 @@
 """Operators of chunked rows against the same operators of all rows at once."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 from neoteny.curvature import ggn_vector_product, hessian_vector_product
 from neoteny.curvature.chunks import over_rows
 from neoteny.curvature.exact import dense
 from neoteny.curvature.fisher import empirical_fisher_vector_product
-from neoteny.curvature.operators import block
+from neoteny.curvature.operators import Operator, block
 from neoteny.types import Batch
 
 ROUNDING = 1e-12
@@ -80,25 +83,106 @@ def test_a_vector_may_be_shaped_like_the_parameters():
     np.testing.assert_allclose(jax.flatten_util.ravel_pytree(shaped)[0], flat, atol=ROUNDING)
 
 
+# --- memory
+
+
+def temporary(product, *arguments):
+    return jax.jit(product).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+
+def perceptron(params, inputs):
+    for kernel in params:
+        inputs = jnp.tanh(inputs @ kernel)
+    return inputs
+
+
+def convolutional(params, inputs):
+    for kernel in params:
+        inputs = jax.nn.relu(
+            lax.conv_general_dilated(
+                inputs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        )
+    return inputs.reshape(len(inputs), -1)
+
+
+NETWORKS = {
+    "perceptron": (perceptron, [jnp.ones((64, 64))] * 3, jnp.ones((4096, 64))),
+    "convolutional": (convolutional, [jnp.ones((3, 3, 8, 8))] * 2, jnp.ones((1024, 6, 6, 8))),
+}
+OPERATORS = {
+    "hessian": lambda apply, params, rows: hessian_vector_product(
+        lambda p: jnp.mean(apply(p, rows) ** 2), params
+    ),
+    "ggn": lambda apply, params, rows: ggn_vector_product(lambda p: apply(p, rows), params),
+}
+
+
 def test_memory_is_that_of_a_chunk_and_not_of_all_rows():
-    rows, width = 4096, 64
-    params = [jnp.ones((width, width))] * 3
-    batch = jnp.ones((rows, width))
+    apply, params, batch = NETWORKS["perceptron"]
 
-    def temporary(chunk_rows):
-        def loss(params, inputs):
-            for kernel in params:
-                inputs = jnp.tanh(inputs @ kernel)
-            return jnp.mean(inputs**2)
+    def product(chunk_rows, params, batch, vector):
+        make = lambda rows: OPERATORS["hessian"](apply, params, rows)
+        return over_rows(make, batch, chunk_rows).matvec(vector)
 
-        def product(params, batch, vector):
-            make = lambda rows: hessian_vector_product(lambda p: loss(p, rows), params)
-            return over_rows(make, batch, chunk_rows).matvec(vector)
+    some, every = (
+        temporary(partial(product, chunk_rows), params, batch, params) for chunk_rows in (256, 4096)
+    )
+    assert some < every / 4
 
-        compiled = jax.jit(product).lower(params, batch, params).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(256) < temporary(rows) / 4
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_chunk_of_its_own_accord_takes_the_memory_it_is_given_and_little_more(network, operator):
+    apply, params, batch = NETWORKS[network]
+
+    def product(memory, params, batch, vector):
+        make = lambda rows: OPERATORS[operator](apply, params, rows)
+        return over_rows(make, batch, memory=memory).matvec(vector)
+
+    copies = 4 * sum(kernel.nbytes for kernel in params)
+    for memory in (2**20, 2**22):
+        taken = temporary(partial(product, memory), params, batch, params)
+        assert memory / 3 < taken < 1.25 * memory + copies
+    assert temporary(partial(product, 2**40), params, batch, params) > 2.5 * memory
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"),
+    [(40 * 8, {5, 3}), (40 * 8 - 1, {4, 3}), (40 * 23 - 1, {11, 1}), (40 * 23, {23}), (1, {1})],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_rows_of_a_chunk_and_of_a_short_last_one_just_fit_together(memory, sizes, compiled):
+    seen = []
+
+    def make(rows):  # keeps four float64 of each row, and its steps make one more of it
+        seen.append(len(rows))
+        product = lambda v: (rows @ v) @ rows / len(rows)
+        return Operator(jax.jit(product) if compiled else product, INPUTS, jnp.float64)
+
+    operator = over_rows(make, BATCH.inputs, memory=memory)
+    del seen[:2]  # the two that were traced for their memory
+    exact = BATCH.inputs.T @ BATCH.inputs / ROWS
+    np.testing.assert_allclose(dense(operator), exact, rtol=0, atol=ROUNDING)
+    assert set(seen) == sizes
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_chunks_of_their_own_accord_make_the_matrix_of_all_rows(name):
+    whole = jax.jit(lambda: dense(MAKERS[name](BATCH)))()
+    found = jax.jit(lambda: dense(over_rows(MAKERS[name], BATCH, memory=1000)))()
+    np.testing.assert_allclose(found, whole, rtol=0, atol=ROUNDING)
+    roomy = jax.jit(lambda: dense(over_rows(MAKERS[name], BATCH)))()
+    np.testing.assert_array_equal(roomy, whole)
+    alone = jax.tree.map(lambda array: array[:1], BATCH)
+    np.testing.assert_array_equal(
+        dense(over_rows(MAKERS[name], alone, memory=1)), dense(MAKERS[name](alone))
+    )
+
+
+def test_memory_of_no_bytes_is_refused():
+    with pytest.raises(ValueError, match=r"`memory` is 0.*memory=2\*\*30"):
+        over_rows(MAKERS["hessian"], BATCH, memory=0)
 
 
 @pytest.mark.parametrize(

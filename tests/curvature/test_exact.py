@@ -260,7 +260,8 @@ def test_row_order_and_unit_order_change_no_eigenvalue_and_the_loss_scale_only_m
 
 
 def test_an_equinox_module_is_measured_as_it_is(key):
-    equinox = pytest.importorskip("equinox")
+    import equinox
+
     params, static = equinox.partition(
         equinox.nn.MLP(3, CLASSES, 4, 1, key=key), equinox.is_inexact_array
     )
@@ -270,7 +271,8 @@ def test_an_equinox_module_is_measured_as_it_is(key):
 
 
 def test_a_flax_module_is_measured_as_it_is(key):
-    linen = pytest.importorskip("flax.linen")
+    from flax import linen
+
     model = linen.Sequential([linen.Dense(4), jnp.tanh, linen.Dense(CLASSES)])
     params = model.init(key, jnp.ones((1, 3)))
     params = jax.tree.map(lambda leaf: leaf.astype(float), params)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from jax import lax
 
 from neoteny.curvature import ggn_vector_product
+from neoteny.curvature.factors import dense_factors, layer_factors
 from neoteny.curvature.kronecker import (
     FactorEigenvalues,
     KroneckerFactors,
     convolution_activations,
-    dense_factors,
     factor_eigenvalues,
     kronecker_effective_rank,
     kronecker_epsilon_rank,
@@ -198,6 +198,135 @@ def test_a_convolution_with_one_position_and_one_row_has_its_exact_block():
     signals = root.T @ head.T * (1 - jnp.tanh(pre) ** 2)[None]
     factors = kronecker_factors(patches, signals[None, :, None], bias=False)
     np.testing.assert_allclose(product(factors), exact, rtol=0, atol=EXACT)
+
+
+def convolve(images, kernel, strides=(1, 1), padding="SAME"):
+    kinds = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=kinds)
+
+
+def convolutional(images, params, **options):
+    """A convolution, tanh, and a dense layer: the forward pass with its taps."""
+
+    def outputs(tap):
+        patches = convolution_activations(images, params["kernel"].shape, **options)
+        result = convolve(images, params["kernel"], **options) + params["bias"][None, None, None]
+        hidden = jnp.tanh(tap(patches, result)).reshape(len(images), -1)
+        return tap(hidden, hidden @ params["head"], bias=False)
+
+    return outputs
+
+
+def convolutional_params(positions, channels=2, seed=1):
+    return {
+        "kernel": random(3, 2, channels, 4, seed=seed) / 3,
+        "bias": random(4, seed=seed + 1),
+        "head": random(4 * positions, 3, seed=seed + 2) / 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "shape", "before"),
+    [
+        ((1, 1), ((0, 0), (0, 0)), (3, 4), (0, 0)),
+        ((2, 3), ((1, 0), (2, 1)), (2, 3), (1, 2)),
+        ((2, 1), "SAME", (3, 5), (1, 0)),
+    ],
+)
+def test_convolutional_factors_are_those_of_loops_over_rows_positions_and_classes(
+    strides, padding, shape, before
+):
+    images, params = random(4, 5, 5, 2), convolutional_params(shape[0] * shape[1])
+    forward = convolutional(images, params, strides=strides, padding=padding)
+    convolution, dense = jax.jit(lambda: layer_factors(forward))()
+    kernel, bias, head = (np.asarray(params[name]) for name in ("kernel", "bias", "head"))
+    padded = np.zeros((4, 12, 12, 2))
+    padded[:, before[0] : before[0] + 5, before[1] : before[1] + 5] = images
+    a, g, dense_a, dense_g = np.zeros((13, 13)), np.zeros((4, 4)), 0.0, 0.0
+    for image in padded:
+        hidden = np.zeros((*shape, 4))
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                top, left = i * strides[0], j * strides[1]
+                patch = np.append(image[top : top + 3, left : left + 2], 1.0)  # h, w, channel, 1
+                a += np.outer(patch, patch) / 4
+                hidden[i, j] = np.tanh(patch[:-1] @ kernel.reshape(12, 4) + bias)
+        p = np.exp(hidden.ravel() @ head)
+        p /= p.sum()
+        values, vectors = np.linalg.eigh(np.diag(p) - np.outer(p, p))  # another root
+        for root in (vectors * np.sqrt(np.maximum(values, 0))).T:
+            signals = (head @ root).reshape(*shape, 4) * (1 - hidden**2)
+            for signal in signals.reshape(-1, 4):
+                g += np.outer(signal, signal) / (4 * shape[0] * shape[1])
+            dense_g = dense_g + np.outer(root, root) / 4
+        dense_a = dense_a + np.outer(hidden, hidden) / 4
+    for found, expected in zip((*convolution, *dense), (a, g, dense_a, dense_g), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
+
+
+def blocks(images, params, **options):
+    """The dense Gauss-Newton blocks of the convolution, bias as its last row, and of the head."""
+    whole = lambda part: convolutional(images, {**params, **part}, **options)(lambda _, r, **__: r)
+
+    def of_the_convolution(stacked):
+        return whole({"kernel": stacked[:-1].reshape(params["kernel"].shape), "bias": stacked[-1]})
+
+    stacked = jnp.concatenate([params["kernel"].reshape(-1, 4), params["bias"][None]])
+    for outputs, part in (
+        (of_the_convolution, stacked),
+        (lambda head: whole({"head": head}), params["head"]),
+    ):
+        operator = ggn_vector_product(outputs, part)
+        yield jax.jit(jax.vmap(operator.matvec))(jnp.eye(operator.size))
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_with_one_position_and_equal_rows_the_product_is_the_block_of_every_layer(rows):
+    images, params = jnp.tile(random(1, 3, 2, 2), (rows, 1, 1, 1)), convolutional_params(1)
+    factors = layer_factors(convolutional(images, params, padding="VALID"))
+    for found, exact in zip(factors, blocks(images, params, padding="VALID"), strict=True):
+        assert np.abs(exact).max() > 1e-3
+        np.testing.assert_allclose(product(found), exact, rtol=0, atol=EXACT)
+
+
+def test_with_more_positions_the_coupling_between_them_is_left_out_of_a_convolution():
+    images, params = random(1, 4, 3, 2), convolutional_params(4)
+    factors = layer_factors(convolutional(images, params, padding="VALID"))
+    convolution, head = blocks(images, params, padding="VALID")
+    apart = np.abs(product(factors[0]) - convolution).max()
+    assert apart > 1e-2 * np.abs(convolution).max()
+    np.testing.assert_allclose(product(factors[1]), head, rtol=0, atol=EXACT)
+
+
+def test_tapped_dense_layers_have_the_factors_of_a_perceptron():
+    net, params, batch = network(6)
+
+    def outputs(tap):
+        hidden = batch.inputs
+        for layer in params[:-1]:
+            hidden = jax.nn.relu(tap(hidden, hidden @ layer["kernel"] + layer["bias"][None]))
+        return tap(hidden, hidden @ params[-1]["kernel"] + params[-1]["bias"][None])
+
+    for pair in zip(layer_factors(outputs), dense_factors(net, params, batch), strict=True):
+        for found, expected in zip(*pair, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda tap: random(5, 3), "tapped no layer"),
+        (lambda tap: tap(random(5, 4), random(5, 3))[:4], r"shape \(4, 3\).*of \[5\] rows"),
+        (lambda tap: tap(random(5, 6, 4), random(5, 6, 3)), r"shape \(5, 6, 3\)"),
+        (lambda tap: tap(random(5, 4), random(6, 3)), r"\(5, 4\) with a result .*\(6, 3\)"),
+        (lambda tap: tap(random(5, 4), random(5, 2, 3)), r"\(rows, \*positions, outputs\)"),
+        (lambda tap: tap(random(5, 6, 4), random(5, 2, 2, 3)), "same rows and positions"),
+        (lambda tap: tap(random(5, 4), random(5)), r"a result of shape \(5,\)"),
+    ],
+)
+def test_taps_that_do_not_fit_are_refused_with_what_does(outputs, message):
+    with pytest.raises(ValueError, match=message):
+        layer_factors(outputs)
 
 
 def test_factors_of_a_float32_network_are_float32_and_close():

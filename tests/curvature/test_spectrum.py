@@ -258,6 +258,31 @@ def test_epsilon_rank_counts_a_known_number_with_an_honest_standard_error(key):
     assert np.mean(error) == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.parametrize("epsilon", [0.03, 0.1, 0.5])
+@pytest.mark.parametrize("steps", [4, 8, 16, 30])
+def test_a_count_is_off_by_no_more_than_its_doubt(steps, epsilon):
+    # Random signs see a diagonal matrix without sampling error: what is left is the quadrature's.
+    misses = []
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        values = np.r_[draw.uniform(1, 9, 10), draw.normal(0, 10 ** draw.uniform(-3, 0), 390)]
+        diagonal = jnp.asarray(values)
+        operator = curvature.Operator(lambda v: diagonal * v, 400, diagonal.dtype)  # noqa: B023
+        key = jax.random.key(seed)
+        spectrum = quadrature(*curvature.operator_coefficients(operator, key, steps, 1))
+        count = curvature.epsilon_rank(spectrum, 400, epsilon).value
+        off = abs(count - np.sum(np.abs(values) > epsilon))
+        misses.append(off - curvature.epsilon_rank_doubt(spectrum, 400, epsilon))
+    assert max(misses) < 1e-6
+
+
+def test_there_is_no_doubt_across_a_gap_nor_of_an_exact_spectrum():
+    matrix = rotated(np.r_[np.full(20, 5.0), np.zeros(180)])
+    spectrum = measure(matrix, jax.random.key(0), num_steps=2)
+    assert curvature.epsilon_rank_doubt(spectrum, 200, 0.1) < 1e-9
+    assert curvature.epsilon_rank_doubt(by_hand([-1.0, 0.09, 0.11, 3.0]), 4, 0.1) == 0
+
+
 def test_the_jackknife_error_of_the_effective_rank_is_honest(key):
     size = 60
     matrix = rotated(np.r_[np.linspace(1, 5, 6), np.zeros(size - 6)])

@@ -256,3 +256,10 @@ def test_values_and_gradients_hold_under_every_transformation_without_float64():
     environment = os.environ | {"JAX_ENABLE_X64": "0", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("rank", [effective_rank, feature_ranks])
+def test_a_list_of_layers_is_refused_in_words(rank, monkeypatch):
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)  # its hook would speak first
+    with pytest.raises(ValueError, match="`features` is a list, but"):
+        rank([jnp.ones((3, 2)), jnp.ones((3, 2))])

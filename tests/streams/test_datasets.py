@@ -20,7 +20,7 @@ import pytest
 
 from neoteny import streams
 from neoteny.errors import UserError
-from neoteny.streams import DataError
+from neoteny.streams import DataError, sources
 from neoteny.streams import files as official_files
 from neoteny.types import Batch, Dataset
 
@@ -35,7 +35,7 @@ def idx(array):
 PIXELS = np.arange(32).reshape(8, 2, 2) * 8
 LABELS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
 PARTS = (PIXELS[:5], LABELS[:5], PIXELS[5:], LABELS[5:])
-NAMES = official_files.NAMES
+NAMES = sources.NAMES
 UNZIPPED = dict(zip(NAMES, map(idx, PARTS), strict=True))
 ZIPPED = {name: gzip.compress(content, mtime=0) for name, content in UNZIPPED.items()}
 FIRST, LAST = NAMES[0], NAMES[-1]
@@ -44,7 +44,7 @@ FIRST, LAST = NAMES[0], NAMES[-1]
 def official(name):
     sha256 = lambda content: hashlib.sha256(content).hexdigest()
     zipped, unzipped = ZIPPED[name], UNZIPPED[name]
-    return official_files.File(name, len(zipped), sha256(zipped), len(unzipped), sha256(unzipped))
+    return sources.File(name, len(zipped), sha256(zipped), len(unzipped), sha256(unzipped))
 
 
 @contextmanager
@@ -100,8 +100,8 @@ def cache():
 @pytest.fixture
 def use(monkeypatch):
     def use(*mirrors):
-        source = official_files.Source(mirrors, tuple(map(official, NAMES)))
-        monkeypatch.setitem(official_files.SOURCES, "mnist", source)
+        source = sources.Source(mirrors, tuple(map(official, NAMES)))
+        monkeypatch.setitem(sources.SOURCES, "mnist", source)
 
     use()
     return use
@@ -470,7 +470,7 @@ def test_the_official_files_load_from_beside_each_other_and_unzipped(real, tmp_p
 
 
 def test_our_checksums_are_of_the_files_the_authors_published(real):
-    for file, md5 in zip(official_files.SOURCES[real].files, MD5[real], strict=True):
+    for file, md5 in zip(sources.SOURCES[real].files, MD5[real], strict=True):
         content = (Path(REAL) / real / file.name).read_bytes()
         assert hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
         assert hashlib.sha256(content).hexdigest() == file.sha256

@@ -119,6 +119,22 @@ def test_telling_one_stream_from_another_predicts_nothing():
     assert verdict.outcome != "holds"
 
 
+@pytest.mark.parametrize("kept", ["method = 'bp'", "method = 'bp' AND stream = 'a'"])
+def test_of_too_few_methods_or_streams_every_claim_is_undecided_and_says_so(kept):
+    connection = _tables(
+        "what-predicts-plasticity",
+        _losing,
+        ggn_rank_start=noise,
+        ggn_legacy_rank_start=noise,
+        norm_start=noise,
+        chance_start=noise,
+    )
+    connection.execute(f"DELETE FROM tasks WHERE NOT ({kept})")
+    verdicts = studies.judge(connection)
+    assert [verdict.outcome for verdict in verdicts] == ["undecided"] * 6
+    assert all("too few methods" in verdict.evidence for verdict in verdicts)
+
+
 def test_runs_that_diverged_are_left_out_and_counted():
     connection = _tables("what-predicts-plasticity", _losing, own_start=perfect)
     connection.execute("UPDATE runs SET status = 'diverged' WHERE method = 'snp' AND seed = 0")

@@ -11,13 +11,13 @@ from neoteny.curvature.exact import (
     gram_spectrum,
     matrix_spectrum,
 )
+from neoteny.curvature.factors import dense_factors, layer_factors
 from neoteny.curvature.fisher import empirical_fisher_vector_product, fisher_vector_product
 from neoteny.curvature.gram import GramMatrix, gram_matrix, loss_weighted_gram, ntk
 from neoteny.curvature.kronecker import (
     FactorEigenvalues,
     KroneckerFactors,
     convolution_activations,
-    dense_factors,
     factor_eigenvalues,
     kronecker_effective_rank,
     kronecker_epsilon_rank,
@@ -43,6 +43,7 @@ from neoteny.curvature.spectrum import (
     density,
     effective_rank,
     epsilon_rank,
+    epsilon_rank_doubt,
     extreme_eigenvalues,
     hessian_spectrum,
     lanczos_coefficients,
@@ -93,6 +94,7 @@ __all__ = [
     "empirical_fisher_vector_product",
     "epsilon_rank",
     "epsilon_rank_curve",
+    "epsilon_rank_doubt",
     "exact_spectrum",
     "extreme_eigenpairs",
     "extreme_eigenvalues",
@@ -113,6 +115,7 @@ __all__ = [
     "kronecker_rank",
     "lanczos",
     "lanczos_coefficients",
+    "layer_factors",
     "layers",
     "layout",
     "legacy_smoothed_epsilon_rank",

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Float64, PyTree
-
-from neoteny.types import Batch, Network
+from jaxtyping import Array, Float, Float64
 
 
 class KroneckerFactors(NamedTuple):
@@ -64,10 +61,10 @@ def kronecker_factors(
     """
     _check_shapes(activations.shape, signals.shape)
     positions = activations.shape[1] if activations.ndim == 3 else 1
-    inputs = _homogeneous(activations) if bias else activations
+    inputs = homogeneous(activations) if bias else activations
     rows = len(activations)
     return KroneckerFactors(
-        _sum_of_squares(inputs) / rows, _sum_of_squares(signals) / (rows * positions)
+        sum_of_squares(inputs) / rows, sum_of_squares(signals) / (rows * positions)
     )
 
 
@@ -97,48 +94,6 @@ def convolution_activations(
     )
     apart = patches.reshape(len(images), -1, images.shape[-1], height * width)
     return apart.swapaxes(2, 3).reshape(*apart.shape[:2], -1)
-
-
-def dense_factors(network: Network, params: PyTree, batch: Batch) -> tuple[KroneckerFactors, ...]:
-    """The Kronecker factors of every layer of a perceptron, for a mean softmax cross-entropy.
-
-    Expectations follow `kronecker_factors`: the mean over rows, and the sum over the classes of
-    the columns of `diag(sqrt(p)) - p sqrt(p)^T`, a root of `diag(p) - p p^T`. So each pair
-    approximates a diagonal block of `ggn_vector_product`, with nothing sampled and no labels.
-    Costs one forward pass and `classes` backward passes. May be jitted.
-
-    **Arguments:**
-
-    - `network`, `params`: of `networks.mlp`, with layer norm or without; or any network whose
-      `params` are a tuple of dicts with `kernel` and `bias`, each layer multiplying the
-      features before it.
-    - `batch`: the rows to average over.
-
-    **Raises:** `ValueError` if the parameters are not such layers.
-    """
-    inputs = batch.inputs
-    rows = len(inputs)
-    with jax.default_matmul_precision("highest"):
-        logits, features = network.apply(params, inputs)
-        activations = (inputs.reshape(rows, -1), *features)
-        _check_layers(params, activations)
-
-        def outputs(biases):
-            one = lambda biases, row: network.apply(_with_biases(params, biases), row[None])[0][0]
-            return jax.vmap(one)(biases, inputs)
-
-        biases = [jnp.tile(layer["bias"][None], (rows, 1)) for layer in params]
-        _, pull = jax.vjp(outputs, biases)
-
-        def add(sums, cotangents):
-            return jax.tree.map(
-                lambda total, g: total + _sum_of_squares(g), sums, *pull(cotangents)
-            ), None
-
-        nothing = [jnp.zeros((b.shape[1],) * 2, b.dtype) for b in biases]
-        sums, _ = lax.scan(add, nothing, _roots(logits))
-        means = [_sum_of_squares(_homogeneous(a)) / rows for a in activations]
-    return tuple(KroneckerFactors(a, g / rows) for a, g in zip(means, sums, strict=True))
 
 
 def factor_eigenvalues(factors: KroneckerFactors) -> FactorEigenvalues:
@@ -220,41 +175,15 @@ def _exponential_entropy(values):
     return np.exp(-np.sum(shares * np.log(np.where(shares == 0, 1, shares))))
 
 
-def _homogeneous(activations):
+def homogeneous(activations: Float[Array, "*rows inputs"]) -> Float[Array, "*rows inputs+1"]:
+    """A 1 appended to each vector, for the bias."""
     return jnp.concatenate([activations, jnp.ones_like(activations[..., :1])], axis=-1)
 
 
-def _sum_of_squares(vectors):
+def sum_of_squares(vectors: Float[Array, "*rows size"]) -> Float[Array, "size size"]:
+    """The sum of `v v^T` over all vectors."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     return jnp.matmul(flat.T, flat, precision=lax.Precision.HIGHEST)
-
-
-def _roots(logits):
-    """Column c of every row's root of `diag(p) - p p^T`: (columns, rows, classes)."""
-    p = jax.nn.softmax(logits)
-    root = jnp.sqrt(p)
-    columns = jnp.eye(p.shape[1], dtype=p.dtype)[:, None, :] - p[None]
-    return columns * root.T[:, :, None]
-
-
-def _with_biases(params, biases):
-    return tuple({**layer, "bias": bias} for layer, bias in zip(params, biases, strict=True))
-
-
-def _check_layers(params, activations) -> None:
-    try:
-        widths = [layer["kernel"].shape[0] for layer in params if layer["bias"].ndim == 1]
-    except (TypeError, KeyError, IndexError, AttributeError):
-        widths = None
-    given = [part.shape[1] for part in activations]
-    if widths != given:
-        raise ValueError(
-            f"`params` should be a tuple of {len(given)} layers, each a dict of `kernel` and "
-            f"`bias`, with kernels that take {given} inputs; "
-            + (f"these take {widths}. " if widths else "these are not. ")
-            + "Pass a network of `networks.mlp`, or collect a layer's own inputs and signals "
-            "and call `kronecker_factors(activations, signals)`."
-        )
 
 
 def _check_shapes(activations, signals) -> None:

@@ -11,12 +11,15 @@ from neoteny.interventions.base import (
 )
 from neoteny.interventions.continual_backprop import continual_backprop
 from neoteny.interventions.effective_rank import effective_rank_step
+from neoteny.interventions.heads import HEADS, MASKED, renew_head
 from neoteny.interventions.optimisers import elementwise_adam, weight_decay
 from neoteny.interventions.penalties import effective_rank_penalty, l2_init, spectral
 from neoteny.interventions.resets import reset, shrink_and_perturb
 from neoteny.interventions.surgery import reinitialise_units
 
 __all__ = [
+    "HEADS",
+    "MASKED",
     "TASK_START",
     "Intervention",
     "Penalty",
@@ -29,6 +32,7 @@ __all__ = [
     "every",
     "l2_init",
     "reinitialise_units",
+    "renew_head",
     "reset",
     "shrink_and_perturb",
     "spectral",

@@ -115,6 +115,12 @@ def feature_ranks(features: Float[Array, "rows units"]) -> FeatureRanks:
 
 
 def _checked(features):
+    if not hasattr(features, "ndim"):
+        raise ValueError(
+            f"`features` is a {type(features).__name__}, but a rank is that of one matrix (rows, "
+            "units). Of a list of layers measure each, as in `[effective_rank(layer) for layer in "
+            "features]`; of numbers pass `jnp.array(features)`."
+        )
     if features.ndim != 2:
         raise ValueError(
             f"`features` has shape {features.shape}, but a rank is that of a matrix "

@@ -7,11 +7,14 @@ A stream is a pure function `(key, index) -> Task`. Add a rule of your own with
 from collections.abc import Callable
 
 from neoteny.errors import unknown
-from neoteny.streams.datasets import DATASETS, DataError, load, locate, subset
+from neoteny.streams.augmentation import crop_and_flip
+from neoteny.streams.datasets import DATASETS, load, locate
+from neoteny.streams.files import DataError
 from neoteny.streams.idx import read_idx
 from neoteny.streams.permuted_labels import permuted_labels
 from neoteny.streams.permuted_pixels import permuted_pixels
 from neoteny.streams.random_labels import random_labels
+from neoteny.streams.selection import classes, resident, subset
 from neoteny.types import Dataset, Stream
 
 STREAMS: dict[str, Callable[[Dataset], Stream]] = {
@@ -35,6 +38,8 @@ __all__ = [
     "DATASETS",
     "STREAMS",
     "DataError",
+    "classes",
+    "crop_and_flip",
     "load",
     "locate",
     "make",
@@ -42,5 +47,6 @@ __all__ = [
     "permuted_pixels",
     "random_labels",
     "read_idx",
+    "resident",
     "subset",
 ]

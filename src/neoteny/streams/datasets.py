@@ -1,10 +1,11 @@
-"""Fixed problems by name: scikit-learn's digits, and MNIST and Fashion-MNIST from their files.
+"""Fixed problems by name: published ones from official files or plain arrays, or one's own.
 
-`load` is the door. The two larger ones are read from a folder that the caller or the
-environment names, or else are downloaded once into a cache; either way a file is used only
-if it is, to the last bit, the one its authors published.
+`load` is the door. Digits are embedded in scikit-learn. Official files are read from a folder
+that the caller or the environment names, or else are downloaded once into a cache; either way
+one is used only if it is, to the last bit, the one its authors published.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,56 +13,56 @@ import jax.numpy as jnp
 import numpy as np
 
 from neoteny.errors import unknown
-from neoteny.streams import files
+from neoteny.streams import archives, arrays, files, image_folder
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.idx import read_idx
+from neoteny.streams.image_listing import looks_like_one
+from neoteny.streams.npz import KEYS, Arrays
+from neoteny.streams.selection import a_fifth_held_out, rank_within_class
+from neoteny.streams.sources import SOURCES
 from neoteny.types import Batch, Dataset
+
+FOLDER = "folder:"
+"""Begins a name that is the path of a folder of images."""
 
 
 def load(
     name: str, *, folder: Path | str | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """Load the data set called `name`: one of `DATASETS`.
+    """Load the data set called `name`: one of `DATASETS`, or one of your own.
 
-    Inputs are float32 in [0, 1], one flattened image a row, and labels are int32, whatever
-    JAX's default precision. `digits` has 1,500 training rows of 64 pixels and 297 held out;
-    `mnist` and `fashion-mnist` have the official 60,000 and 10,000 rows of 784 (220 MB).
+    `digits`, `mnist` and `fashion-mnist` have inputs in float32 in [0, 1], one flattened image a
+    row; all others are bytes (rows, height, width, channels), which networks read as 255ths.
+    Labels are int32. Neither depends on JAX's default precision. What would fill much of this
+    machine's memory stays in its file: see `Dataset`.
 
-    Their files are sought in `folder`, else in the folder that the environment variable
-    NEOTENY_DATA names, else in the cache (`files.cache_folder`), where missing ones are downloaded.
+    Files are sought in `folder`, else in the folder that the environment variable NEOTENY_DATA
+    names, there or in a sub-folder called `name`: first plain arrays, `NAME.npz` with
+    `train_images`, `train_labels`, `test_images` and `test_labels`, then the official files.
+    Without a folder, official files are taken from the cache (`files.cache_folder`), where
+    missing ones are downloaded.
+
+    Data of your own are arrays `NAME.npz` or a folder `NAME` in the folder named, or
+    `folder:PATH`, with a sub-folder of images for each class (see `image_folder.read`). Append
+    `@64` to have such images 64 pixels a side rather than 32.
 
     **Arguments:**
 
-    - `name`: a key of `DATASETS`.
-    - `folder`: holds the official IDX files, or a sub-folder called `name` that does, each
-      file with or without its `.gz`; nothing is downloaded then. `digits` needs no files.
-    - `progress`: called as `progress(file_name, bytes_done, bytes_total)` while downloading.
+    - `name`: a key of `DATASETS`, `folder:PATH`, or the name of something in `folder`.
+    - `folder`: where files lie; nothing is downloaded then. `digits` needs no files.
+    - `progress`: called as `progress(file_name, bytes_done, bytes_total)` while downloading, or
+      while images are resized.
 
-    **Raises:** `DataError` if the name is unknown, or a file is missing, not the official one,
-    or cannot be downloaded.
+    **Raises:** `DataError` if the name is unknown; a file is missing, damaged, not the official
+    one or not what it is called; arrays are not those of one problem; there is no room in
+    memory; or a file cannot be downloaded.
     """
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    return DATASETS[name](folder=folder, progress=progress)
-
-
-def subset(dataset: Dataset, rows: int) -> Dataset:
-    """Keep the first `rows` training rows of a fixed, class-balanced order; all held-out rows.
-
-    The order deals one row of each class in turn, lowest label first, and takes a class's rows
-    as `dataset` has them. So class sizes differ by one at most until the smallest class runs
-    out, and a smaller subset is the beginning of a larger one.
-
-    **Raises:** `DataError` if `rows` is below 1 or above the number of training rows.
-    """
-    labels = np.asarray(dataset.train.labels)
-    if not 1 <= rows <= len(labels):
-        raise DataError(
-            f"`rows` is {rows}, but {dataset.name} has {len(labels)} training rows, of which a "
-            f"subset takes from 1 to {len(labels)}. Pass `rows={min(max(rows, 1), len(labels))}`."
-        )
-    chosen = np.lexsort((labels, _rank_within_class(labels)))[:rows]
-    return dataset._replace(train=Batch(*(array[chosen] for array in dataset.train)))
+    if name in DATASETS:
+        return DATASETS[name](folder=folder, progress=progress)
+    if isinstance(found := _own(name, folder), Path):
+        return arrays.load(name, found)
+    root, size = found
+    return arrays.to_dataset(name, image_folder.read(root, size=size, progress=progress), str(root))
 
 
 def locate(name: str, *, folder: Path | str | None = None) -> str:
@@ -69,9 +70,47 @@ def locate(name: str, *, folder: Path | str | None = None) -> str:
 
     **Raises:** `DataError` if files are missing, saying which and where they were sought.
     """
-    if name not in files.SOURCES:
-        return "embedded" if name == "digits" else "its own loader"
-    return str(files.locate(name, folder=folder))
+    if name == "digits":
+        return "embedded"
+    if name == _PATH:
+        image_folder.pillow()
+        return "Pillow is there to read them"
+    if name in arrays.PUBLISHED and (found := arrays.find(name, files.places(name, folder))):
+        return str(found)
+    if name in SOURCES:
+        return str(files.locate(name, folder=folder))
+    if name in arrays.PUBLISHED:
+        raise DataError(f"no {_sought(name, folder)}")
+    if name in DATASETS:
+        return "its own loader"
+    found = _own(name, folder)
+    return str(found if isinstance(found, Path) else found[0])
+
+
+# ---- data of one's own: arrays or a folder of images
+
+
+def _own(name: str, folder: Path | str | None) -> Path | tuple[Path, int]:
+    """The file of arrays that `name` means, or else the folder of images and their size."""
+    found = re.fullmatch(r"(.+)@(\d{1,9})", name)
+    base, size = (found[1], int(found[2])) if found else (name, image_folder.SIZE)
+    if base.startswith(FOLDER):
+        return Path(base.removeprefix(FOLDER)).expanduser(), size
+    places = files.places(base, folder) if base == Path(base).name else []
+    if not found and (file := arrays.find(base, places)):
+        return file
+    for place in places[:1]:
+        if base not in DATASETS and looks_like_one(place):
+            return place, size
+    if found and base in DATASETS:
+        raise DataError(
+            f"`{name}` names a size, but images of {base} have one of their own. Use `{base}`."
+        )
+    where = f"in `{places[-1]}`" if places else "as no folder is named: `--data DIR`"
+    raise DataError(
+        f"{unknown('data set', name, DATASETS)} Nor is there `{base}.npz`, or a folder `{base}` "
+        f"with sub-folders of images, {where}."
+    )
 
 
 # ---- digits: embedded in scikit-learn, split here
@@ -93,19 +132,11 @@ def _load_digits(*, folder: Path | str | None, progress: Progress | None) -> Dat
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.RandomState(_DIGITS_SEED).permutation(len(labels))
     pixels, labels = pixels[order] / 16, labels[order]
-    place = (_rank_within_class(labels) + 0.5) / np.bincount(labels)[labels]
+    place = (rank_within_class(labels) + 0.5) / np.bincount(labels)[labels]
     trains = np.zeros(len(labels), bool)
     trains[np.argsort(place, kind="stable")[:_DIGITS_TRAIN_ROWS]] = True
     train, heldout = (_batch(pixels[rows], labels[rows]) for rows in (trains, ~trains))
-    return Dataset("digits", train, heldout, num_classes=10)
-
-
-def _rank_within_class(labels: np.ndarray) -> np.ndarray:
-    rank = np.empty(len(labels), int)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rank[rows] = np.arange(len(rows))
-    return rank
+    return Dataset("digits", train, heldout, num_classes=10, image_shape=(8, 8, 1))
 
 
 def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:
@@ -113,7 +144,7 @@ def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:
     return Batch(jnp.asarray(inputs), jnp.asarray(labels))
 
 
-# ---- the MNIST family: four official files in a folder or the cache
+# ---- the MNIST family: official files in a folder or the cache
 
 
 def _load_mnist(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
@@ -130,16 +161,105 @@ def _load_idx(name: str, folder: Path | str | None, progress: Progress | None) -
     paths = files.paths(name, folder=folder, progress=progress)
     images, labels, heldout_images, heldout_labels = map(read_idx, paths)
     train, heldout = _rows(images, labels), _rows(heldout_images, heldout_labels)
-    return Dataset(name, train, heldout, num_classes=10)
+    return Dataset(name, train, heldout, num_classes=10, image_shape=(28, 28, 1))
 
 
 def _rows(images: np.ndarray, labels: np.ndarray) -> Batch:
     return _batch(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
 
 
+def _load_kmnist(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Japanese letters in cursive, 28 x 28 pixels: 60,000 training rows and 10,000 held out."""
+    paths = files.paths("kmnist", folder=folder, progress=progress)
+    return arrays.to_dataset("kmnist", Arrays(*map(read_idx, paths)), "kmnist")
+
+
+def _load_kmnist_t10k(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """The test half of KMNIST alone, split here: 8,000 training rows and 2,000 held out.
+
+    For machines that have only that half. 800 and 200 rows of each class, in a fixed random
+    order; accuracies on it are not those of `kmnist`.
+    """
+    name = "kmnist-t10k"
+    images, labels = map(read_idx, files.paths(name, folder=folder, progress=progress))
+    train, held = a_fifth_held_out(labels)
+    split = Arrays(images[train], labels[train], images[held], labels[held])
+    return arrays.to_dataset(name, split, name)
+
+
+# ---- plain arrays in a folder, and for CIFAR the official archives
+
+
+def _load_cifar10(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Photographs of 10 classes, 32 x 32 pixels: 50,000 training rows and 10,000 held out."""
+    return _load_cifar("cifar10", folder, progress)
+
+
+def _load_cifar100(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Photographs of 100 classes in 20 groups, 32 x 32: 50,000 training rows, 10,000 held out."""
+    return _load_cifar("cifar100", folder, progress)
+
+
+def _load_cifar10_subset(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """A balanced part of CIFAR-10 of your choice, from arrays; its accuracies are its own."""
+    return _load_arrays("cifar10-subset", folder, progress)
+
+
+def _load_tiny_imagenet(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Photographs of the 200 classes of Tiny ImageNet at 32 x 32 pixels, from arrays."""
+    return _load_arrays("tiny-imagenet-32", folder, progress)
+
+
+def _load_omniglot(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Letters of 50 alphabets, 1,623 classes at 28 x 28 pixels, from arrays."""
+    return _load_arrays("omniglot", folder, progress)
+
+
+def _load_cifar(name: str, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    if found := arrays.find(name, files.places(name, folder)):
+        return arrays.load(name, found)
+    (path,) = files.paths(name, folder=folder, progress=progress)
+    return arrays.to_dataset(name, archives.read_cifar(name, path), str(path))
+
+
+def _load_arrays(name: str, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    del progress
+    if found := arrays.find(name, files.places(name, folder)):
+        return arrays.load(name, found)
+    raise DataError(
+        f"`{name}` is read from arrays, and there is no {_sought(name, folder)}. Write it with "
+        f"`numpy.savez` and the keys {', '.join(KEYS)}, and name its folder: `--data DIR`, "
+        "`folder=DIR` or NEOTENY_DATA."
+    )
+
+
+def _sought(name: str, folder: Path | str | None) -> str:
+    places = files.places(name, folder)
+    where = f"in {' or '.join(map(str, places))}" if places else "as no folder is named"
+    return f"{name}.npz {where}"
+
+
+def _load_folder(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Images of your own: PATH has a sub-folder for each class; `folder:PATH@64` for 64 x 64."""
+    del folder, progress
+    raise DataError(
+        f"`{_PATH}` stands for a folder of your own. Put its path for PATH, as `folder:pictures`."
+    )
+
+
+_PATH = f"{FOLDER}PATH"
+
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": _load_digits,
     "mnist": _load_mnist,
     "fashion-mnist": _load_fashion_mnist,
+    "kmnist": _load_kmnist,
+    "kmnist-t10k": _load_kmnist_t10k,
+    "cifar10": _load_cifar10,
+    "cifar100": _load_cifar100,
+    "cifar10-subset": _load_cifar10_subset,
+    "tiny-imagenet-32": _load_tiny_imagenet,
+    "omniglot": _load_omniglot,
+    _PATH: _load_folder,
 }
 """Loaders by name. One of your own takes `folder` and `progress`, both possibly `None`."""

@@ -1,4 +1,4 @@
-"""The official files of a data set: which they are, where they are found, how they are fetched.
+"""The official files of a data set: where they are found, how they are fetched.
 
 A file is used only if it is, to the last bit, the one its authors published.
 """
@@ -13,10 +13,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from neoteny import cache
 from neoteny.errors import UserError
+from neoteny.streams.sources import SOURCES, File
 
 Progress = Callable[[str, int, int], None]
 """Called while a file is downloaded with its name, the bytes so far and the bytes in all."""
@@ -24,82 +24,6 @@ Progress = Callable[[str, int, int], None]
 
 class DataError(UserError):
     """A data set, or a stream over it, that cannot be had as asked; says what to do instead."""
-
-
-class File(NamedTuple):
-    """An official file: what it must be as published, and what once decompressed."""
-
-    name: str
-    size: int
-    sha256: str
-    unzipped_size: int
-    unzipped_sha256: str
-
-
-class Source(NamedTuple):
-    mirrors: tuple[str, ...]
-    files: tuple[File, ...]  # images and labels to train on, then the same held out
-
-
-NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-_UNZIPPED_SIZES = (47_040_016, 60_008, 7_840_016, 10_008)
-
-
-def _files(sizes: list[int], sha256: list[str], unzipped_sha256: list[str]) -> tuple[File, ...]:
-    rows = zip(NAMES, sizes, sha256, _UNZIPPED_SIZES, unzipped_sha256, strict=True)
-    return tuple(File(*row) for row in rows)
-
-
-# Computed from copies whose MD5s are those the authors published: a test compares.
-SOURCES = {
-    "mnist": Source(
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        _files(
-            [9_912_422, 28_881, 1_648_877, 4_542],
-            [
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            ],
-            [
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ],
-        ),
-    ),
-    "fashion-mnist": Source(
-        (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ),
-        _files(
-            [26_421_880, 29_515, 4_422_102, 5_148],
-            [
-                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            ],
-            [
-                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            ],
-        ),
-    ),
-}
 
 
 def paths(name: str, *, folder: Path | str | None, progress: Progress | None) -> list[Path]:
@@ -118,38 +42,54 @@ def locate(name: str, *, folder: Path | str | None) -> Path:
 
     **Raises:** `DataError` if files are missing, saying where they were sought.
     """
-    given = folder if folder is not None else os.environ.get("NEOTENY_DATA")
-    places = [Path(given) / name, Path(given)] if given else [cache_folder(name)]
-    for place in places:
+    sought = places(name, folder)
+    for place in sought or [cache_folder(name)]:
         if all(_find(place, file) for file in SOURCES[name].files):
             return place
-    raise DataError(
-        f"not in {' or '.join(map(str, places))}"
-        + ("" if given else "; downloaded when first used")
-    )
+    where = " or ".join(map(str, sought or [cache_folder(name)]))
+    raise DataError(f"not in {where}" + ("" if sought else "; downloaded when first used"))
+
+
+def places(name: str, folder: Path | str | None) -> list[Path]:
+    """The folders in which files of `name` are sought before any is downloaded: that of its own
+    within the one the caller or NEOTENY_DATA names, then that one. None if none is named."""
+    given = folder if folder is not None else os.environ.get("NEOTENY_DATA")
+    if not given:
+        return []
+    root = Path(given).expanduser()
+    return [root / _folder_name(name), root]
+
+
+def named(folder: Path | str | None) -> str:
+    """How the caller named a folder, to begin a sentence about it."""
+    if folder is not None:
+        return f"`folder` is `{folder}`"
+    return f"the environment variable NEOTENY_DATA is `{os.environ.get('NEOTENY_DATA')}`"
 
 
 def cache_folder(name: str) -> Path:
     """Where downloaded files of the data set `name` are kept: `data/NAME` in neoteny's cache."""
-    return cache.folder() / "data" / name
+    return cache.folder() / "data" / _folder_name(name)
+
+
+def _folder_name(name: str) -> str:
+    return (SOURCES[name].folder if name in SOURCES else None) or name
 
 
 def _given(name: str, folder: Path | str | None) -> list[Path] | None:
-    """Find and check the four files in the folder the user named, if one is."""
-    named = "`folder`" if folder is not None else "the environment variable NEOTENY_DATA"
-    if folder is None and not (folder := os.environ.get("NEOTENY_DATA")):
+    """Find and check the files in the folder the user named, if one is."""
+    files, sought = SOURCES[name].files, places(name, folder)
+    if not sought:
         return None
-    files, root = SOURCES[name].files, Path(folder).expanduser()
-    places = [root / name, root]
-    found = [[_find(place, file) for file in files] for place in places]
+    found = [[_find(place, file) for file in files] for place in sought]
     paths = max(found, key=lambda paths: sum(path is not None for path in paths))
     missing = [file.name for file, path in zip(files, paths, strict=True) if path is None]
     if missing:
         raise DataError(
-            f"{named} is `{folder}`, but neither `{places[0]}` nor `{root}` itself holds all files "
-            f"of {name}: missing {', '.join(missing)}. Put them there (with or without .gz), name "
-            "the folder that has them (`--data DIR`, `folder=DIR` or NEOTENY_DATA), or name none "
-            "to have them downloaded."
+            f"{named(folder)}, but neither `{sought[0]}` nor `{sought[1]}` itself holds all files "
+            f"of {name}: missing {', '.join(missing)}. Put them there, name the folder that has "
+            "them (`--data DIR`, `folder=DIR` or NEOTENY_DATA), or name none to have them "
+            f"downloaded.{SOURCES[name].instead}"
         )
     advice = "Replace it with the official file, or name no folder to have that downloaded."
     whole = [path for path in paths if path is not None]
@@ -159,13 +99,15 @@ def _given(name: str, folder: Path | str | None) -> list[Path] | None:
 
 
 def _find(folder: Path, file: File) -> Path | None:
-    choices = (folder / file.name, folder / file.name.removesuffix(".gz"))
+    choices = [folder / file.name]
+    if file.unzipped_sha256 is not None:
+        choices.append(folder / file.name.removesuffix(".gz"))
     return next((path for path in choices if path.is_file()), None)
 
 
 def _cached(name: str, progress: Progress | None) -> list[Path]:
-    """Check the four files in the cache, downloading those that are not there."""
-    folder, (mirrors, files) = cache_folder(name), SOURCES[name]
+    """Check the files in the cache, downloading those that are not there."""
+    folder, (mirrors, files, *_) = cache_folder(name), SOURCES[name]
     advice = "Delete it and try again: it will be downloaded anew."
     for file in files:
         path = folder / file.name
@@ -181,7 +123,7 @@ def _check(path: Path, name: str, file: File, advice: str) -> None:
     size, sha256 = file[1:3] if zipped else file[3:5]
     if (found := path.stat().st_size) != size:
         raise DataError(
-            f"`{path}` is not {name}'s official file: that has {size:,} bytes, and this has "
+            f"`{path}` is not {name}'s official file: that has {size or 0:,} bytes, and this has "
             f"{found:,}. {advice}"
         )
     with path.open("rb") as stream:
@@ -237,7 +179,7 @@ def _download(
     raise DataError(
         f"Could not download `{file.name}` of {name} ({'; '.join(reasons)}). Try again with a "
         f"network, or fetch {names} elsewhere and name their folder: `--data DIR`, `folder=DIR` "
-        "or NEOTENY_DATA. `digits` needs no download."
+        f"or NEOTENY_DATA. `digits` needs no download.{SOURCES[name].instead}"
     )
 
 

@@ -35,6 +35,7 @@ EXACT = "ggn_rank_start"
 PUBLISHED = ("ggn_legacy_rank_start", "hessian_legacy_rank_start")
 """The smoothed count: of the same spectrum, and of the one that was published."""
 
+TOO_FEW = "too few methods, or too few tasks that have both measurements, to compare them on"
 
 START = ("ranks", "units", "norms", "trainability", "budget", "readiness", "ntk")
 """The rivals, all measured on the same 50 rows; the spectra are measured besides."""
@@ -177,8 +178,9 @@ def _central(tasks: Tasks, rivals: list[str]) -> Verdict:
     claim = f"central claim: `{EXACT}` predicts better than every rival"
     leads = {name: _lead(tasks, EXACT, name, 0.05 / len(rivals)) for name in rivals}
     worst = min(leads, key=lambda name: np.nan_to_num(leads[name][0], nan=np.inf))
-    low = min(lead[1] for lead in leads.values())
-    high = np.nanmin([lead[2] for lead in leads.values()])
+    if np.isnan(leads[worst][0]):
+        return Verdict("all", claim, "undecided", TOO_FEW)
+    _, low, high = np.fmin.reduce(list(leads.values()))  # NaN only where all are
     said = f"R² on unseen methods {_shown(leads[worst])} above `{worst.removesuffix('_start')}`"
     return Verdict(
         "all",
@@ -192,6 +194,8 @@ def _better(tasks: Tasks, one: str, other: str) -> Verdict:
     """Whether `one` explains more than `other` of the same tasks, of methods left out."""
     claim = f"`{one}` predicts better than the published `{other}`"
     lead = _lead(tasks, one, other, 0.05)
+    if np.isnan(lead[0]):
+        return Verdict("all", claim, "undecided", TOO_FEW)
     said = f"R² on unseen methods {_shown(lead)} above it, on the tasks that have both"
     return Verdict("all", claim, _outcome(lead[1], lead[2]), said)
 
@@ -328,7 +332,6 @@ WHAT_PREDICTS_PLASTICITY = Study(
     seeds=3,
     streams={
         "digits-random-labels": _setting("random-labels", "digits"),
-        "digits-permuted-labels": _setting("permuted-labels", "digits"),
         "mnist-random-labels": _setting("random-labels", "mnist"),
         "fashion-random-labels": _setting("random-labels", "fashion-mnist"),
         "mnist-permuted-pixels": _setting("permuted-pixels", "mnist", "online_accuracy"),
