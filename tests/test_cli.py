@@ -8,14 +8,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 import neoteny
 import tiny
-from neoteny import catalogue, cli, loop, methods
+from neoteny import api, catalogue, cli, loop, methods
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+COMMANDS = typer.main.get_command(cli.app).commands
 
 
 @pytest.fixture
@@ -195,6 +199,14 @@ def test_a_run_prints_methods_and_verdict_and_writes_the_report(call, study, don
     assert (done / "report.html").stat().st_size > 10_000
 
 
+def test_a_run_that_would_measure_too_seldom_says_beforehand_what_to_type(call, study):
+    answer = call("run", study, "--out", "out", "--jobs", 1, "--set", "probes.fresh_every=3")
+    assert answer.code == 0
+    assert "`--set streams.labels.probes.fresh_every=1`" in answer.err
+    assert answer.err.count("\n") == 1
+    assert "`--set probes.fresh_every=1`" in answer.out
+
+
 def test_a_runs_json_is_json_whatever_the_numbers(call, study, done):
     answer = call("run", study, "--out", done, "--jobs", 1, "--format", "json")
     document = json.loads(answer.out, parse_constant=pytest.fail)
@@ -243,6 +255,26 @@ def test_status_says_how_far_each_run_is(call, done):
     assert "finished" in call("status", done).out
 
 
+def test_stored_runs_are_judged_again_by_their_own_claim_or_anothers(call, done):
+    own = json.loads(call("judge", done, "--format", "json").out)
+    assert "bp loses plasticity" in [row["claim"] for row in own]
+    (other,) = json.loads(call("judge", done, "--study", "early-warning", "--format", "json").out)
+    assert (other["stream"], other["outcome"]) == ("all", "undecided")
+    _refused(call("judge", done, "--study", "early"), "Did you mean `early-warning`")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("`folder` is `x`, or pass `folder=DIR`.", "`--data` is `x`, or pass `folder=DIR`."),
+        ("`gram_rows` is 0", "`--rows` is 0"),
+        ("`streams.labels.stream.rows` is 0", "`streams.labels.stream.rows` is 0"),
+    ],
+)
+def test_a_sentence_about_an_argument_names_the_option_that_was_typed(sentence, said):
+    assert cli._in_options(sentence) == said
+
+
 def test_a_query_is_answered_as_table_csv_and_json(call, done):
     sql = "SELECT method, count(*) AS n, NULL AS nothing FROM tasks GROUP BY method ORDER BY ALL"
     table = call("query", done, sql).out.splitlines()
@@ -256,6 +288,12 @@ def test_a_query_is_answered_as_table_csv_and_json(call, done):
         {"method": "bp", "n": 6, "nothing": None},
         {"method": "l2", "n": 6, "nothing": None},
     ]
+
+
+@pytest.mark.parametrize("methods", ["bp", " bp , l2", ["bp", "l2"]])
+def test_methods_are_a_list_or_a_text_with_commas(methods):
+    asked = api.plan(tiny.study(), methods=methods)
+    assert asked.methods == (("bp",) if methods == "bp" else ("bp", "l2"))
 
 
 def test_columns_of_one_name_are_kept_apart_and_no_number_is_null(call, done):
@@ -316,6 +354,15 @@ def test_version_and_help_are_there(call):
     words = call("--help").out
     assert all(name in words for name in ("list", "run", "report", "status", "query", "doctor"))
     assert "--set" in call("run", "--help").out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_every_word_of_its_options(call, monkeypatch, name):
+    """Brackets, which the library that draws the help takes for markup, included."""
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = " ".join(call(name, "--help").out.split())
+    for parameter in COMMANDS[name].params:
+        assert " ".join(getattr(parameter, "help", "").split()) in shown
 
 
 def test_a_process_of_its_own_keeps_what_it_says_apart(scratch, study, done):

@@ -25,9 +25,9 @@ class Results(NamedTuple):
         """Answer SQL over the tables `runs`, `tasks` and `spectra`."""
         return store.query(self.folder, sql)
 
-    def verdict(self) -> "list[Verdict]":
-        """What the runs say about each claim."""
-        return studies.judge(store.connect(self.folder, spectra=False))
+    def verdict(self, study: str | None = None) -> "list[Verdict]":
+        """What the runs say about each claim of their own study, or of the one that is named."""
+        return studies.judge(store.connect(self.folder, spectra=False), study)
 
     def table(self) -> list[dict[str, Any]]:
         """The methods of every stream side by side, as rows."""
@@ -59,7 +59,7 @@ class Results(NamedTuple):
 def plan(
     study: str | Study,
     *,
-    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Study:
@@ -72,8 +72,10 @@ def plan(
     known = studies.load(study) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
-        METHODS.update({recipe.__name__: recipe for recipe in methods if callable(recipe)})
-        names = [recipe.__name__ if callable(recipe) else recipe for recipe in methods]
+        listed = _listed(methods)
+        own = [recipe for recipe in listed if not isinstance(recipe, str)]
+        METHODS.update({recipe.__name__: recipe for recipe in own})
+        names = [recipe if isinstance(recipe, str) else recipe.__name__ for recipe in listed]
         fields["methods"] = tuple(dict.fromkeys(names))
     if seeds is not None:
         fields["seeds"] = seeds
@@ -90,7 +92,7 @@ def run(
     study: str | Study,
     *,
     out: Path | str | None = None,
-    methods: "Sequence[str | Callable[..., Method]] | None" = None,
+    methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     jobs: int = 1,
     data: Path | str | None = None,
@@ -106,7 +108,8 @@ def run(
 
     - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`.
     - `out`: the folder of its runs; by default `runs/<study>`.
-    - `methods`: names, or functions that return a `Method`; those of the study if not given.
+    - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
+      `"bp,l2_er"`. Those of the study if not given.
     - `seeds`: how many, counted from 0.
     - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
       more than one, methods of your own must come as a file in `plugins`, which each loads.
@@ -123,7 +126,7 @@ def run(
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
-    local = [recipe for recipe in methods or () if callable(recipe)]
+    local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
     if local and jobs > 1:
         raise UserError(
             f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
@@ -139,6 +142,13 @@ def run(
     jobs = jobs if loop.on_cpu() else 1  # runs take turns on an accelerator
     outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
     return Results(folder, tuple(outcomes))
+
+
+def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]:
+    """A text with commas, as people type it, stands for the list of its names."""
+    if isinstance(methods, str):
+        return [name.strip() for name in methods.split(",") if name.strip()]
+    return list(methods)
 
 
 def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> None:

@@ -85,9 +85,22 @@ def _methods() -> list[Row]:
 
 
 def _probes() -> list[Row]:
-    from neoteny import probes
+    from neoteny import glossary, probes
 
-    return [{"name": name, "what": _first(probe)} for name, probe in probes.PROBES.items()]
+    def what(name: str) -> str:
+        known = glossary.GROUPS.get(name)
+        return known.what if known else _first(probes.PROBES[name])
+
+    return [
+        {"name": name, "what": what(name), "columns": ", ".join(_fields(probe))}
+        for name, probe in probes.PROBES.items()
+    ]
+
+
+def _fields(probe: Any) -> tuple[str, ...]:
+    """The columns of a probe, if it says what it returns; `docs/probes.md` explains ours."""
+    returned = inspect.signature(probe, eval_str=True).return_annotation
+    return getattr(returned, "_fields", ())
 
 
 def _studies() -> list[Row]:

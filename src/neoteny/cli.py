@@ -68,33 +68,40 @@ def run(
     methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs [runs/STUDY].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the runs; by default runs/STUDY.")
+    ] = None,
     data: DataOption = None,
     plugin: PluginOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """Run a study, or continue it; print the methods and the verdict; write report.html."""
-    from neoteny import api
+    from neoteny import api, studies
     from neoteny.errors import UserError
     from neoteny.progress import Progress
 
     _own_process_settings()
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
-    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+
+    def start(runs: list[Any]) -> None:
+        for sentence in studies.advise(runs):
+            _say(sentence)
+        progress.start(runs)
+
     try:
         with Progress() as progress:
             results = api.run(
                 study,
                 out=out,
-                methods=names,
+                methods=methods,
                 seeds=seeds,
                 jobs=jobs or _cores(),
                 data=data,
                 plugins=plugin or [],
                 changes=_assignments(changes or []),
                 on_task=progress.task_done,
-                on_start=progress.start,
+                on_start=start,
                 download=progress.downloading,
             )
     except KeyboardInterrupt:
@@ -109,7 +116,9 @@ def report(
     figures: Annotated[
         str | None, typer.Option(help="Also write each figure: png, pdf or png,pdf.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The HTML file [DIR/report.html].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; by default DIR/report.html.")
+    ] = None,
 ) -> None:
     """Write the report of all runs below DIR as one HTML file that works offline."""
     from neoteny.api import Results
@@ -123,6 +132,22 @@ def report(
     typer.echo(Results(folder).report(out))
     for path in Results(folder).figures(formats) if formats else []:
         typer.echo(path)
+
+
+@app.command()
+def judge(
+    folder: Folder,
+    study: Annotated[
+        str | None,
+        typer.Option(help="By the claim of which study; by default of the one they were run for."),
+    ] = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Say what the runs below DIR bear out, once more or for another study; train nothing."""
+    from neoteny.api import Results
+
+    verdicts = [verdict._asdict() for verdict in Results(folder).verdict(study)]
+    _print_table(verdicts, output, title="Verdict")
 
 
 @app.command()
@@ -154,16 +179,24 @@ def probe(
         Path | None, typer.Argument(metavar="RUN", help="Folder of one run, as .../seed-0.")
     ] = None,
     task: Annotated[
-        int | None, typer.Option(help="Before which task; by default the next to learn.")
+        int | None,
+        typer.Option(
+            help="Before which task, counted from 0; by default the next to learn. An earlier one "
+            "is reached by training the run anew up to it, which takes as long as it did."
+        ),
     ] = None,
-    rows: Annotated[int, typer.Option(help="Of that task's training rows.")] = 50,
+    rows: Annotated[
+        int | None, typer.Option(help="How many of that task's training rows; by default 50.")
+    ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where figures go [RUN/probe].")
+        Path | None, typer.Option(metavar="DIR", help="Where figures go; by default RUN/probe.")
     ] = None,
     plan: Annotated[
         str | None,
         typer.Option(
-            metavar="WIDTHS", help="Instead: what each probe costs on 784,1000,1000,10, or 7e9."
+            metavar="SIZE",
+            help="Instead: what it would cost here, for the folder of a run, for layer widths such "
+            "as 784,1000,1000,10, or for so many parameters, such as 7e9.",
         ),
     ] = None,
     data: DataOption = None,
@@ -171,27 +204,43 @@ def probe(
     output: FormatOption = Format.table,
 ) -> None:
     """Diagnose a stored run before one of its tasks, beside a fresh network; save its figures."""
+    from neoteny import diagnosis, explanation, planning
     from neoteny.errors import UserError
-
-    if plan is not None:
-        from neoteny import planning
-
-        _print_table(planning.rows(plan, rows), output, title="What a probe costs")
-        return
-    if folder is None:
-        raise UserError("Pass the folder of one run, or `--plan WIDTHS` for what probes cost.")
-    from neoteny import diagnosis
+    from neoteny.progress import Progress
 
     _own_process_settings()
     _load_plugins(plugin)
-    found = diagnosis.diagnose(folder, task=task, rows=rows, data=data)
-    config = found.config
-    title = f"{config.method} on {config.stream}, seed {config.seed}, before task {found.task}"
-    _print_table(found.table, output, title=title)
+    if plan is not None:
+        if folder is not None:
+            raise UserError(
+                f"`--plan` measures nothing, so RUN is one too many. Type `neoteny probe --plan "
+                f"{folder}` for what a diagnosis of that run costs, or leave `--plan` out."
+            )
+        if _is_run(plan):
+            costs = planning.of_run(plan, task=task, rows=rows, data=data)
+        else:
+            costs = planning.rows(plan, diagnosis.ROWS if rows is None else rows)
+        said = "What measuring costs (seconds: as fast as large products and sums are here now)"
+        _print_table(costs, output, title=said)
+        return
+    if folder is None:
+        raise UserError("Pass the folder of one run, or `--plan SIZE` for what probes cost.")
+    if warning := planning.warning(folder, task=task, rows=rows, data=data):
+        _say(warning)
+    with Progress() as progress:
+        found = diagnosis.diagnose(
+            folder,
+            task=task,
+            rows=rows,
+            data=data,
+            on_task=lambda done: progress.retrained(done, task or 0),
+        )
     paths = diagnosis.save_figures(found, figures or folder / "probe")
-    if output is Format.table:
-        for path in paths:
-            typer.echo(path)
+    _print_diagnosis(found, explanation.read(found), paths, output)
+
+
+def _is_run(place: str) -> bool:
+    return (Path(place) / "run.json").exists()
 
 
 @app.command()
@@ -225,7 +274,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        sys.exit(_complain(str(error), 2))
+        sys.exit(_complain(_in_options(str(error)), 2))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -235,9 +284,25 @@ def main() -> None:
         sys.exit(_complain(f"`{error.filename}`: {error.strerror}. Name another place.", 2))
 
 
+_OPTIONS = {"folder": "data", "gram_rows": "rows", "rows": "rows", "task": "task"}
+"""What an argument of Python is called on the command line."""
+
+
+def _in_options(sentence: str) -> str:
+    """A sentence about Python's arguments as one about what a person typed."""
+    for argument, option in _OPTIONS.items():
+        sentence = sentence.replace(f"`{argument}`", f"`--{option}`")
+    return sentence
+
+
 def _complain(sentence: str, code: int) -> int:
-    print(f"neoteny: {sentence}", file=sys.stderr)
+    _say(sentence)
     return code
+
+
+def _say(sentence: str) -> None:
+    """To the person, beside what is printed for a program."""
+    print(f"neoteny: {sentence}", file=sys.stderr)
 
 
 def _conclude(results: Any, output: Format) -> None:
@@ -252,7 +317,10 @@ def _conclude(results: Any, output: Format) -> None:
         verdict = [verdict._asdict() for verdict in results.verdict()]
         table = results.table()
         if output is Format.table:
-            said = "Methods (accuracies are shares; `difference`: `last` minus that of bp, 95 %)"
+            said = (
+                "Methods (accuracies are shares; `gap`: to a fresh network, in the last third; "
+                "`difference`: `last` minus bp's, 95 %; `relative time`: of a step, over bp's)"
+            )
             _print_table(table, output, title=said)
             _print_table(verdict, output, title="Verdict")
         elif output is Format.csv:
@@ -264,6 +332,31 @@ def _conclude(results: Any, output: Format) -> None:
             typer.echo(f"Report: {path}")
     if failed:
         raise typer.Exit(1)
+
+
+def _print_diagnosis(found: Any, reading: Any, paths: list[Path], output: Format) -> None:
+    """The verdict in words, then every number below the heading that explains it."""
+    from neoteny import explanation, tables
+
+    if output is Format.json:
+        about = {"task": found.task, "finished": found.finished, "rows": found.rows}
+        figures = {"figures": list(map(str, paths))}
+        tables.write_json(about | reading._asdict() | {"table": found.table} | figures)
+        return
+    if output is Format.csv:
+        _print_table(found.table, output)
+        return
+    typer.echo(f"{explanation.title(found)}.\n\n{reading.headline}")
+    for sentence in reading.signs:
+        typer.echo(f"- {sentence}")
+    for note in reading.notes:
+        typer.echo(f"\nNote: {note}")
+    typer.echo()
+    for heading, rows in explanation.sections(found):
+        typer.echo(heading)
+        _print_table(rows, output, columns=list(rows[0]))
+    for path in paths:
+        typer.echo(path)
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -7,76 +7,93 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from neoteny import curvature, loop, measuring, probes, store
+from neoteny import curvature, glossary, loop, measuring, probes, store
 from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
 from neoteny.machine import Machine, prepare
-from neoteny.types import Learner, Params, Task, bound
+from neoteny.types import Batch, Learner, Params, Stream, Task, bound
 
 ROWS = 50
+"""Of a task, looked at unless more are asked for."""
 
 _GRAM = 1000
 """Outputs up to which the GGN's spectrum is found exactly, from its Gram matrix."""
 
 
+class Occasion(NamedTuple):
+    """A stored run before one of its tasks: what there is to measure, and on which rows.
+
+    - `finished`: how many tasks the run has learnt; `task` is that one or an earlier.
+    - `available`: training rows of the task, of which `batch` has the first.
+    """
+
+    config: RunConfig
+    machine: Machine
+    stream: Stream
+    told: Task
+    task: int
+    finished: int
+    batch: Batch
+    available: int
+
+
 class Diagnosed(NamedTuple):
     """Two networks before the same task: the run's own, and one that has learnt nothing yet.
 
-    - `table`: rows of `quantity`, `learner`, `fresh` and their `ratio`.
+    - `table`: rows of `quantity`, `learner`, `fresh` and their `ratio`, with the standard errors
+      `learner_se` and `fresh_se` of what was estimated, and the `group` of `neoteny.glossary`.
     - `spectra`: by "learner" and "fresh", then by matrix: its nodes, weights and size.
+    - `task`, `finished`, `rows`, `available`: as in `Occasion`.
     """
 
     config: RunConfig
     task: int
     table: list[dict[str, Any]]
     spectra: dict[str, dict[str, dict[str, Any]]]
+    finished: int
+    rows: int
+    available: int
+    steps: int
 
 
 def diagnose(
     folder: Path | str,
     *,
     task: int | None = None,
-    rows: int = ROWS,
+    rows: int | None = None,
     data: Path | str | None = None,
     on_task: Callable[[int], None] = lambda done: None,
 ) -> Diagnosed:
     """Measure a stored run just before one of its tasks, on that task's first rows.
 
-    Without `task` that is the task after the last one learnt, from the checkpoint. Any other
-    is reached by training anew from the run's seed, which takes as long as it took then, and
+    Without `task` that is the task after the last one learnt, from the checkpoint. An earlier
+    one is reached by training anew from the run's seed, which takes as long as it took then, and
     ends with the same parameters.
 
     **Arguments:**
 
     - `folder`: of one run, with `run.json`.
-    - `rows`: of the task's training rows; costs grow with their square.
-    - `on_task`: told the number of tasks trained anew.
+    - `rows`: of the task's training rows, 50 if not given; costs grow with their square.
+    - `on_task`: told the number of tasks trained anew, 0 at first.
 
-    **Raises:** `UserError` for a folder that is no run, a task that is negative, or a
-    checkpoint of another version.
+    **Raises:** `UserError` for a folder that is no run, a task that the run has not come to, more
+    rows than a task has, or a checkpoint of another version.
     """
-    if rows < 1 or (task is not None and task < 0):
-        raise UserError(
-            f"`rows` is {rows} and `task` is {task}: measure on at least 1 row, before task 0 "
-            "or a later one."
-        )
     folder = Path(folder)
-    config = _configuration(folder)
-    stream, machine = prepare(config, data)
+    seen = occasion(folder, task=task, rows=rows, data=data)
+    config, machine, batch = seen.config, seen.machine, seen.batch
     draw = loop.Branches(config.seed)
-    learner, index = _reached(folder, config, machine, stream, task, on_task)
-    told = stream(draw.stream, index)
-    learner = loop.begin(machine, learner, told, draw, index, stream)
+    learner = _reached(folder, seen, on_task)
+    learner = loop.begin(machine, learner, seen.told, draw, seen.task, seen.stream)
     _refuse_diverged(learner.params, config)
-    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, index)))
+    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, seen.task)))
     sides = {"learner": learner, "fresh": newborn}
-    views = {name: loop.view(machine, side, told) for name, side in sides.items()}
-    batch = jax.tree.map(lambda array: array[:rows], loop.newest(told))
-    key = draw(loop.PROBING, 2 * index)
-    observer = _observer(config, machine, len(batch.labels))
+    views = {name: loop.view(machine, side, seen.told) for name, side in sides.items()}
+    key, count = draw(loop.PROBING, 2 * seen.task), len(batch.labels)
+    observer = _observer(config, machine, count)
     spectra = {
-        name: measuring.spectra(observer.matrices, side.params, batch, key, rows, views[name])
+        name: measuring.spectra(observer.matrices, side.params, batch, key, count, views[name])
         for name, side in sides.items()
     }
     values = {
@@ -85,7 +102,53 @@ def diagnose(
         )
         for name, side in sides.items()
     }
-    return Diagnosed(config, index, _table(values), spectra)
+    return Diagnosed(
+        config, seen.task, _table(values), spectra, seen.finished, count, seen.available,
+        machine.steps,
+    )  # fmt: skip
+
+
+def occasion(
+    folder: Path | str,
+    *,
+    task: int | None = None,
+    rows: int | None = None,
+    data: Path | str | None = None,
+) -> Occasion:
+    """What `diagnose` with the same arguments would look at; trains and measures nothing."""
+    folder = Path(folder)
+    config = _configuration(folder)
+    finished = store.read_record(folder)["tasks"]
+    index = finished if task is None else task
+    if not 0 <= index <= finished:
+        raise UserError(
+            f"`task` is {task}, but this run has learnt {finished} tasks. Pass 0 to {finished}, "
+            f"where {finished} is the task after them; without it, that is what is diagnosed."
+        )
+    stream, machine = prepare(config, data)
+    told = stream(loop.Branches(config.seed).stream, index)
+    available = len(told.train.labels) if told.prefix is None else int(told.prefix.train)
+    count = min(ROWS, available) if rows is None else rows
+    if not 1 <= count <= available:
+        raise UserError(
+            f"`rows` is {rows}, but a task of this run has {available} training rows. Pass 1 to "
+            f"{available}; costs grow with the square, so begin with {min(ROWS, available)}."
+        )
+    batch = jax.tree.map(lambda array: array[:count], loop.newest(told))
+    return Occasion(config, machine, stream, told, index, finished, batch, available)
+
+
+def exact_ggn(rows: int, classes: int) -> bool:
+    """Whether the GGN's spectrum is found exactly, because that is cheap."""
+    return rows * classes <= _GRAM
+
+
+def names(config: RunConfig) -> tuple[str, ...]:
+    """The probes of a diagnosis: what a run measures, and all that tells why."""
+    setting = config.setting
+    refused = () if setting.training.loss == "cross-entropy" else measuring.OF_CROSS_ENTROPY
+    asked = (*_DIAGNOSED, *setting.probes.names, *setting.probes.start_names)
+    return tuple(name for name in dict.fromkeys(asked) if name not in refused)
 
 
 def _refuse_diverged(params: Params, config: RunConfig) -> None:
@@ -105,36 +168,31 @@ def _configuration(folder: Path) -> RunConfig:
     return validated(RunConfig, store.read_record(folder)["config"])
 
 
-def _reached(
-    folder: Path, config: RunConfig, machine: Machine, stream, task: int | None, on_task
-) -> tuple[Learner, int]:
-    """The learner before `task`, as it left the task before, and the number of that task."""
-    draw = loop.Branches(config.seed)
+def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Learner:
+    """The learner as the task before the one in question left it."""
+    machine, draw = seen.machine, loop.Branches(seen.config.seed)
     learner = machine.trainer.initialise(machine.network.init(draw(loop.INITIAL, 0)))
     path = folder / "checkpoint.npz"
     if path.exists():
         index, arrays = store.read_checkpoint(path)
-        if task in (None, index):
-            return loop.restored(learner, arrays), index
-    for index in range(task or 0):
-        told: Task = stream(draw.stream, index)
-        learner = loop.begin(machine, learner, told, draw, index, stream)
+        if seen.task == index:
+            return loop.restored(learner, arrays)
+    on_task(0)
+    for index in range(seen.task):
+        told: Task = seen.stream(draw.stream, index)
+        learner = loop.begin(machine, learner, told, draw, index, seen.stream)
         learner, _ = loop.learn(machine, learner, told, draw(loop.TRAINING, index))
         on_task(index + 1)
-    return learner, task or 0
+    return learner
 
 
 def _observer(config: RunConfig, machine: Machine, rows: int) -> measuring.Observer:
-    """What a run measures and all that tells why; the GGN exactly where that is cheap."""
+    """The measurements of a diagnosis."""
     setting = config.setting
-    refused = () if setting.training.loss == "cross-entropy" else measuring.OF_CROSS_ENTROPY
-    asked = (*_DIAGNOSED, *setting.probes.names, *setting.probes.start_names)
-    wanted = tuple(name for name in dict.fromkeys(asked) if name not in refused)
-    exact = rows * machine.num_classes <= _GRAM
     plan = setting.probes.model_copy(
         update={
-            "start_names": wanted,
-            "ggn_route": "gram" if exact else "lanczos",
+            "start_names": names(config),
+            "ggn_route": "gram" if exact_ggn(rows, machine.num_classes) else "lanczos",
         }
     )
     return measuring.observer(
@@ -164,11 +222,7 @@ def _values(
     values.pop("displacement", None)  # before the task there is none
     for matrix, arrays in spectra.items():
         columns = measuring.columns(matrix, "start", arrays, config.setting, machine.steps)
-        values |= {
-            name.removesuffix("_start"): value
-            for name, value in columns.items()
-            if not name.endswith("_se")
-        }
+        values |= {name.replace("_start", ""): value for name, value in columns.items()}
     if (sharpness := values["hessian_max"]) is not None:
         values["edge_of_stability"] = training.learning_rate * sharpness / 2
     operator = curvature.hessian_vector_product(loss, params)
@@ -181,12 +235,25 @@ _DIAGNOSED = ("ranks", "units", "norms", "trainability", "budget", "readiness", 
 
 
 def _table(values: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
-    rows = []
-    for quantity, mine in values["learner"].items():
-        other = values["fresh"].get(quantity)
-        ratio = mine / other if mine is not None and other else None
-        rows.append({"quantity": quantity, "learner": mine, "fresh": other, "ratio": ratio})
-    return rows
+    mine, other = values["learner"], values["fresh"]
+    errors = {name for name in mine if name.endswith("_se") and name.removesuffix("_se") in mine}
+    return [
+        {
+            "group": glossary.group(name),
+            "quantity": name,
+            "learner": mine[name],
+            "learner_se": mine.get(f"{name}_se"),
+            "fresh": other.get(name),
+            "fresh_se": other.get(f"{name}_se"),
+            "ratio": _ratio(mine[name], other.get(name)),
+        }
+        for name in mine
+        if name not in errors
+    ]
+
+
+def _ratio(mine: float | None, other: float | None) -> float | None:
+    return mine / other if mine is not None and other else None
 
 
 def save_figures(found: Diagnosed, folder: Path | str) -> list[Path]:

@@ -1,36 +1,148 @@
-"""What measuring would cost on a network of a given size, before there is one."""
+"""What measuring would cost on a network of a given size, before anything is measured."""
 
-from typing import Any
+import time
+from functools import cache
+from typing import Any, NamedTuple
 
 from neoteny.curvature import cost
 from neoteny.errors import UserError
 
 _DEPTH, _OUTPUTS = 96, 1000
 
+SLOW, LARGE = 60.0, 4e9
+"""Seconds and bytes from which on a diagnosis is announced before it is begun."""
 
-def rows(size: str, gram_rows: int) -> list[dict[str, Any]]:
-    """Operations, bytes moved and peak memory of each probe: a row for each.
+_SMALL = 1e11  # operations that no machine takes long for
+
+Row = dict[str, Any]
+
+
+class Speed(NamedTuple):
+    """Operations and bytes in a second, of large float32 products and long sums."""
+
+    flops: float
+    bytes: float
+
+
+def rows(size: str, rows: int) -> list[Row]:
+    """Operations, bytes moved, peak memory and seconds on this machine, a row for each probe.
 
     **Arguments:**
 
     - `size`: layer widths, inputs first (`"784,1000,10"`), or a number of parameters
       (`"7e9"`), which then stands for 96 square layers and 1 000 outputs.
-    - `gram_rows`: rows of the Gram matrix and the trainability probe; others look at 2 000.
+    - `rows`: how many every probe looks at.
 
-    **Raises:** `UserError` if `size` is neither.
+    **Raises:** `UserError` if `size` is neither, or `rows` is below 1.
     """
     model = _model(size)
     steps = min(cost.Setting().steps, model.parameters)
-    setting = cost.Setting(gram_rows=gram_rows, steps=steps)
-    return [
-        {
-            "probe": found.probe,
-            "gigaflop": round(found.flops / 1e9, 3),
-            "gigabytes_moved": round(found.bytes / 1e9, 3),
-            "gigabytes_held": round(found.memory / 1e9, 3),
-        }
-        for found in cost.plan(model, setting)
-    ]
+    setting = cost.Setting(rows=rows, gram_rows=rows, fit_rows=rows, steps=steps)
+    return [_row(found, 1) for found in cost.plan(model, setting)]
+
+
+def of_run(folder: Any, **choice: Any) -> list[Row]:
+    """What `neoteny.diagnosis.diagnose` with the same arguments costs, and all of it together.
+
+    Each is measured on two networks. Layers are told by the matrices among the parameters, which
+    makes this a lower bound for convolutions, that use theirs more than once a row.
+    """
+    parts = _of_run(folder, choice)
+    return [*(_row(found, times) for found, times in parts), _total(parts)]
+
+
+def warning(folder: Any, **choice: Any) -> str | None:
+    """A sentence where that takes more than `SLOW` seconds or `LARGE` bytes."""
+    parts = _of_run(folder, choice)
+    if sum(times * found.flops for found, times in parts) < _SMALL:
+        return None
+    total = _total(parts)
+    if total["seconds"] < SLOW and total["gigabytes_held"] < LARGE / 1e9:
+        return None
+    return (
+        f"Measuring takes some {_duration(total['seconds'])} and {total['gigabytes_held']:.2g} GB "
+        "by the cost model; fewer `--rows` take less, by their square or more."
+    )
+
+
+@cache
+def speed() -> Speed:
+    """This machine's speed, measured in a moment: the best of three rounds."""
+    import jax
+    import jax.numpy as jnp
+
+    side, count = 1024, 2**24
+    square, long = jnp.ones((side, side), "float32"), jnp.ones(count, "float32")
+    work = {jnp.matmul: (square, 2 * side**3), jnp.add: (long, 3 * 4 * count)}
+    return Speed(*(amount / _best(jax.jit(step), array) for step, (array, amount) in work.items()))
+
+
+def _best(step, array) -> float:
+    taken = []
+    for _ in range(4):  # the first compiles
+        began = time.perf_counter()
+        step(array, array).block_until_ready()
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
+
+
+def _of_run(folder: Any, choice: dict[str, Any]) -> list[tuple[cost.Cost, int]]:
+    """Each part of a diagnosis and how often it is done."""
+    from neoteny import diagnosis
+
+    seen = diagnosis.occasion(folder, **choice)
+    model, plan, count = _layers(seen), seen.config.setting.probes, len(seen.batch.labels)
+    setting = cost.Setting(
+        rows=count,
+        gram_rows=count,
+        fit_rows=count,
+        steps=min(plan.spectrum_steps, model.parameters),
+        probes=plan.spectrum_probes,
+    )
+    exact = diagnosis.exact_ggn(count, seen.machine.num_classes)
+    always = ("Hessian spectrum", "feature ranks", "unit statistics", "gradient")
+    times: dict[str, int] = {name: 2 for name in always}
+    probes = diagnosis.names(seen.config)
+    if "trainability" in probes:  # which the budget and the GGN come with
+        times["GGN by Gram matrix" if exact else "GGN spectrum"] = 2
+        times["trainability"] = 4
+    if "random_labels" in probes:
+        times["random labels"] = 2
+    costs = {found.probe: found for found in cost.plan(model, setting)}
+    return [(costs[name], number) for name, number in times.items()]
+
+
+def _layers(seen) -> cost.Model:
+    import jax
+
+    params = jax.eval_shape(seen.machine.network.init, jax.random.key(0))
+    matrices = [leaf for leaf in jax.tree.leaves(params) if len(leaf.shape) > 1]
+    layers = [cost.Layer(array.size, 2.0 * array.size, array.shape[-1]) for array in matrices]
+    return cost.Model(seen.batch.inputs[0].size, tuple(layers))
+
+
+def _row(found: cost.Cost, times: int) -> Row:
+    return {
+        "probe": found.probe,
+        "gigaflop": round(times * found.flops / 1e9, 3),
+        "gigabytes_moved": round(times * found.bytes / 1e9, 3),
+        "gigabytes_held": round(found.memory / 1e9, 3),
+        "seconds": float(f"{times * found.seconds(*speed()):.3g}"),
+    }
+
+
+def _total(parts: list[tuple[cost.Cost, int]]) -> Row:
+    made = [_row(found, times) for found, times in parts]
+    summed = {name: sum(row[name] for row in made) for name in made[0] if name != "probe"}
+    held = max(row["gigabytes_held"] for row in made)
+    return {"probe": "all together"} | summed | {"gigabytes_held": held}
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds > 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _model(size: str) -> cost.Model:

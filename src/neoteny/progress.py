@@ -14,7 +14,7 @@ class Progress:
         self._bar: Any = None
         self._all: Any = None
         self._done: dict[tuple, int] = {}
-        self._downloads: dict[str, Any] = {}
+        self._others: dict[str, Any] = {}
 
     def __enter__(self) -> "Progress":
         return self
@@ -40,12 +40,19 @@ class Progress:
 
     def downloading(self, name: str, done: int, total: int) -> None:
         """A file of a data set has come to `done` of `total` bytes."""
+        self._advance(f"downloading {name}", done, total, "bytes")
+
+    def retrained(self, done: int, total: int) -> None:
+        """A stored run that is trained anew has come to `done` of `total` tasks."""
+        self._advance(f"training anew up to task {total}", done, total, "tasks")
+
+    def _advance(self, name: str, done: int, total: int, unit: str) -> None:
         bar = self._shown()
         if bar is None:
             return
-        if name not in self._downloads:
-            self._downloads[name] = bar.add_task(f"downloading {name}", total=total, unit="bytes")
-        bar.update(self._downloads[name], completed=done)
+        if name not in self._others:
+            self._others[name] = bar.add_task(name, total=total, unit=unit)
+        bar.update(self._others[name], completed=done)
 
     def _shown(self):
         if self._bar is None and sys.stderr.isatty():

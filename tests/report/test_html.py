@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from neoteny import report
+from neoteny import report, studies
 
 NASTY = "<!--<script>alert('x')</script>\"&$title ${data} %{x} </figure>"
 
@@ -115,11 +115,42 @@ def test_without_the_baseline_there_is_nothing_to_compare_with(tables, insert):
     assert (row["first"], row["last"], row["window"]) == (0.75, 0.5, 1)
 
 
-def test_a_fresh_network_measured_before_the_end_is_used_where_there_is_no_later_one(
-    tables, insert
-):
+def test_a_fresh_network_of_the_last_third_is_used_where_there_is_no_later_one(tables, insert):
     record(insert, "bp", 0, [0.5] * 30, fresh={0: 0.5, 20: 0.875})
     assert report.methods_table(tables, "s")[0]["gap"] == -0.375
+
+
+@pytest.mark.parametrize(
+    ("tasks", "fresh", "asked"),
+    [(30, {0: 0.5, 19: 0.9}, 30), (30, {20: 0.9}, 40), (30, {}, 30)],
+    ids=["fresh too early", "not all tasks done", "no fresh network"],
+)
+def test_table_and_verdict_alike_know_no_gap_where_none_was_measured(
+    tables, insert, tasks, fresh, asked
+):
+    config = json.dumps({"tasks": asked, "setting": {"metric": "online_accuracy"}})
+    record(insert, "bp", 0, [0.5] * tasks, fresh=fresh, config=config)
+    tables.execute("ALTER TABLE tasks ADD COLUMN chance_accuracy DOUBLE")
+    assert report.methods_table(tables, "s")[0]["gap"] is None
+    loses, _ = studies.judge(tables)
+    assert "last third not measured" in loses.evidence
+
+
+def test_table_and_verdict_say_the_same_gap(study):
+    study.execute("ALTER TABLE tasks ADD COLUMN chance_accuracy DOUBLE")
+    said = {v.stream: v.evidence for v in studies.judge(study) if v.claim == "bp loses plasticity"}
+    rows = [row for row in report.methods_summary(study) if row["method"] == "bp"]
+    assert len(said) == len(rows) == 2
+    for row in rows:
+        assert f"last third {100 * row['gap']:+.1f} points" in said[row["stream"]]
+
+
+@pytest.mark.parametrize(("tasks", "judged"), [(5, False), (6, True)])
+def test_steps_are_compared_by_time_only_over_enough_tasks(tables, insert, tasks, judged):
+    record(insert, "bp", 0, [0.5] * 20, time=100.0)
+    record(insert, "l2", 0, [0.5] * tasks, time=150.0)
+    row = report.methods_table(tables, "s")[1]
+    assert (row["microseconds"], row["relative_time"]) == (150.0, 1.5 if judged else None)
 
 
 def test_nan_is_as_good_as_not_measured(tables, insert):

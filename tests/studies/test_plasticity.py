@@ -1,12 +1,17 @@
 """The verdict, on tables made so that each claim must hold, fail or stay open."""
 
 import json
+import re
 
 import duckdb
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from neoteny.studies import judge
+from neoteny.api import plan
+from neoteny.studies import advise, judge, plasticity
+from neoteny.sweep import expand
 
 TASKS, CHANCE = 30, 0.1
 LOSES = "bp loses plasticity"
@@ -131,6 +136,33 @@ def test_without_a_fresh_network_late_in_the_stream_the_gap_is_left_open():
     found = _verdicts(bp=[_run(collapsing, early)] * 3)
     assert found[LOSES].outcome == "undecided"
     assert "not measured" in found[LOSES].evidence
+
+
+def test_what_was_not_measured_late_comes_with_what_to_type():
+    early = lambda value: lambda task: value if task == 0 else None
+    found = _verdicts(bp=[_run(collapsing, early(0.9))] * 3, l2=[_run(collapsing, rank=early(9.0))])
+    assert "not measured (`--set probes.fresh_every=3` under a new" in found[LOSES].evidence
+    assert "left not measured (`--set probes.spectrum_every=3`" in found[_keeps("l2")].evidence
+    cut = _verdicts(bp=[_run(collapsing, early(0.9), tasks=4)] * 3)
+    assert "--set" not in cut[LOSES].evidence
+
+
+@given(tasks=st.integers(1, 500), every=st.integers(1, 500))
+def test_a_cadence_is_too_seldom_if_it_meets_no_task_of_the_last_third(tasks, every):
+    met = any(task % every == 0 for task in range(2 * tasks // 3, tasks))
+    assert plasticity.seldom(tasks, every) == (not met)
+    assert not plasticity.seldom(tasks, plasticity.cadence(tasks))
+
+
+def test_a_study_made_too_short_for_its_cadences_is_told_what_to_set():
+    short = plan("spectral-collapse-digits", changes={"tasks": 20})
+    (sentence,) = advise(expand(short))
+    assert "`permuted-pixels` would not measure a fresh network nor a spectrum" in sentence
+    typed = re.findall(r"`--set (\S+)=(\d+)`", sentence)
+    assert len(typed) == 2
+    assert advise(expand(plan(short, changes=dict(typed)))) == []
+    assert advise(expand(plan("spectral-collapse-digits"))) == []
+    assert advise(expand(plan(short, changes={f: 0 for f, _ in typed}))) == []
 
 
 def test_a_run_that_diverged_early_is_counted_and_decides_nothing():

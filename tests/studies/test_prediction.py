@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from neoteny import studies
+from neoteny.errors import UserError
 from neoteny.studies import early_warning
 from neoteny.studies import what_predicts_plasticity as prediction
 
@@ -168,6 +169,18 @@ def test_an_early_probe_warns_and_a_late_one_does_not():
     assert warns.outcome == "holds"
     assert "alarms when it falls" in warns.evidence
     assert found["`late` warns before accuracy has fallen by five points"].outcome == "fails"
+
+
+def test_runs_of_one_study_are_judged_by_the_claim_of_another():
+    columns = {"own_start": inverse}
+    there, here = (
+        _tables(name, _losing, **columns) for name in ("what-predicts-plasticity", "early-warning")
+    )
+    assert studies.judge(there, "early-warning") == studies.judge(here)
+    assert studies.judge(there, "what-predicts-plasticity") == studies.judge(there)
+    assert studies.judge(there) != studies.judge(here)
+    with pytest.raises(UserError, match=r"no study `early`.*`early-warning`"):
+        studies.judge(there, "early")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Curvature of a loss: products with it, exact spectra where cheap, estimates elsewhere."""
 
+from neoteny.curvature import cost
 from neoteny.curvature.chunks import over_rows
 from neoteny.curvature.eigenpairs import Eigenpairs, extreme_eigenpairs, unravel_vectors
 from neoteny.curvature.exact import (
@@ -84,6 +85,7 @@ __all__ = [
     "block",
     "budget_epsilon",
     "convolution_activations",
+    "cost",
     "dense",
     "dense_factors",
     "density",

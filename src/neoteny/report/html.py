@@ -242,9 +242,9 @@ def _table(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
         f"<tbody>{body}</tbody></table></div>"
         f"<p class='table-note'>Mean {escape(metric)} in per cent over the seeds that reached "
         f"the tasks in question. Differences are in percentage points, paired by seed: "
-        f"minus fresh network, a negative one is plasticity lost; minus {BASELINE}, the "
-        f"interval is a bootstrap over seeds and needs two. Time is the median over runs, as a "
-        f"multiple of {BASELINE}'s.</p>"
+        f"minus fresh network, over the last third of the tasks, a negative one is plasticity "
+        f"lost; minus {BASELINE}, the interval is a bootstrap over seeds and needs two. Time is "
+        f"the median over runs, without compilation, as a multiple of {BASELINE}'s.</p>"
     )
 
 

@@ -7,8 +7,12 @@ import numpy as np
 
 from neoteny.report import data
 from neoteny.report.data import Section, source
+from neoteny.studies import late_gap
 
 BASELINE = "bp"
+
+TIMED = 5
+"""Tasks after the first without which a time is no more than an accident of the machine's."""
 
 
 def methods_table(
@@ -23,13 +27,14 @@ def methods_table(
     - `seeds`: how many seeds have run; `statuses`: runs by status; `tasks`: tasks reached;
     - `first`, `last`: mean accuracy on tasks 0..k-1 and T-k..T-1, over the seeds that have
       all k of them (`last_seeds` for the second), so a diverged run is not in `last`;
-    - `gap`: learner minus fresh network on those of the last third of the tasks on which a
-      fresh network was trained, else on the last task that has one; negative means plasticity
-      was lost. The verdict judges by the same tasks;
+    - `gap`: `neoteny.studies.late_gap`, by which the verdict judges: learner minus fresh network
+      on those of the last third of the tasks on which one was trained; negative means plasticity
+      was lost. Over the seeds that came through all their tasks;
     - `difference`, `low`, `high`: `last` minus that of `bp`, paired by seed, with the
       bootstrap interval of `neoteny.statistics.paired_difference`; `pairs`: seeds in it;
       fewer than two give no interval;
-    - `microseconds`: median time of a step; `relative_time`: that over the baseline's.
+    - `microseconds`: median time of a step, over the tasks after the first, which compiles;
+      `relative_time`: that over the baseline's, where both have a run with `TIMED` such tasks.
 
     What was not measured is None. Accuracies are shares, not percentages.
 
@@ -80,7 +85,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
     window, accuracy = max(1, tasks // 10), data.metric(connection, section)
     first = _window_means(connection, section, accuracy, 0, window)
     last = _window_means(connection, section, accuracy, max(0, tasks - window), window)
-    gaps = _gaps(connection, section, accuracy, 2 * tasks // 3)
+    gaps = _gaps(connection, section, accuracy, tasks)
     reached, runs = _reached(connection, section), _runs(connection, section)
     return [
         {
@@ -97,7 +102,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
             "last_seeds": len(last.get(method, {})),
             "gap": _mean(gaps.get(method, {})),
             **_difference(method, last),
-            **_time(method, runs),
+            **_time(method, runs, reached),
         }
         for method in data.methods(connection, section)
     ]
@@ -118,21 +123,32 @@ def _window_means(
 
 
 def _gaps(
-    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, start: int
+    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, furthest: int
 ) -> dict[str, dict[int, float]]:
+    """Per method and seed; where no run says how many tasks it was to have, the furthest's."""
     fresh = data.reference(accuracy)
     tasks = source(connection, "tasks", task="BIGINT", **{accuracy: "DOUBLE", fresh: "DOUBLE"})
     rows = connection.execute(
-        f"""
-        WITH gaps AS (
-            SELECT method, seed, task, "{accuracy}" - "{fresh}" AS gap FROM {tasks}
-            WHERE study = ? AND stream = ? AND isfinite("{fresh}") AND isfinite("{accuracy}"))
-        SELECT method, seed, avg(gap) FROM gaps
-        WHERE task >= least(?, (SELECT max(task) FROM gaps)) GROUP BY method, seed ORDER BY seed
-        """,
-        [*section, start],
+        f'SELECT method, seed, list("{accuracy}" ORDER BY task), list("{fresh}" ORDER BY task) '
+        f"FROM {tasks} WHERE study = ? AND stream = ? GROUP BY method, seed ORDER BY seed",
+        list(section),
     ).fetchall()
-    return _by_method(rows)
+    asked = {
+        (method, seed): document["tasks"]
+        for method, seed, document in data.configurations(connection, section)
+        if isinstance(document.get("tasks"), int)
+    }
+    gaps = [
+        (
+            method,
+            seed,
+            late_gap(
+                np.array(own, float), np.array(new, float), asked.get((method, seed), furthest)
+            ),
+        )
+        for method, seed, own, new in rows
+    ]
+    return _by_method([row for row in gaps if np.isfinite(row[2])])
 
 
 def _reached(connection: duckdb.DuckDBPyConnection, section: Section) -> dict[str, dict[int, int]]:
@@ -185,9 +201,12 @@ def _difference(method: str, last: dict[str, dict[int, float]]) -> dict[str, Any
     return empty | {"difference": found.mean, "low": found.low, "high": found.high}
 
 
-def _time(method: str, runs: dict[str, dict[int, tuple]]) -> dict[str, Any]:
+def _time(
+    method: str, runs: dict[str, dict[int, tuple]], reached: dict[str, dict[int, int]]
+) -> dict[str, Any]:
     ours, theirs = _median(runs.get(method, {})), _median(runs.get(BASELINE, {}))
-    relative = ours / theirs if ours and theirs else None
+    longest = [max(reached.get(name, {}).values(), default=0) for name in (method, BASELINE)]
+    relative = ours / theirs if ours and theirs and min(longest) > TIMED else None
     return {"microseconds": ours, "relative_time": relative}
 
 

@@ -84,7 +84,8 @@ def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
         stream,
         "bp loses plasticity",
         outcome,
-        f"gap to a fresh network in the last third {_points(gap)}, {_seeds(lives)}",
+        f"gap to a fresh network in the last third {_points(gap)}"
+        f"{_remedy(gap, lives, 'fresh_every')}, {_seeds(lives)}",
     )
 
 
@@ -132,7 +133,8 @@ def _keeps_both(stream: str, method: str, lives: dict[str, dict[int, Life]]) -> 
         fails=gap.high < -TOLERANCE or share.high < KEPT,
     )
     evidence = f"gap to a fresh network in the last third {_points(gap)}"
-    evidence += f"; eigenvalues left {_percent(share)}"
+    evidence += _remedy(gap, own, "fresh_every")
+    evidence += f"; eigenvalues left {_percent(share)}{_remedy(share, own, 'spectrum_every')}"
     if "bp" in lives:
         shared = sorted(own.keys() & lives["bp"].keys())
         ahead = _interval([_late(own[seed]) - _late(lives["bp"][seed]) for seed in shared])
@@ -156,11 +158,29 @@ def _interval(values: list[float]) -> Interval:
     return Interval(mean, np.nan, np.nan, len(known), "not measured in every seed")
 
 
-def _gap(life: Life) -> float:
-    """Accuracy minus a fresh network's, over the tasks of the last third where both are known."""
-    gaps = (life.accuracy - life.fresh)[2 * life.tasks // 3 :]
+def late_gap(accuracy: np.ndarray, fresh: np.ndarray, tasks: int) -> float:
+    """Accuracy minus a fresh network's, over the tasks of the last third where both are known.
+
+    NaN where there is no such task, or where a run has not come through all `tasks` asked for:
+    then its late stream is unknown. This is the gap of the verdict and of every table.
+    """
+    gaps = (accuracy - fresh)[2 * tasks // 3 :]
     known = gaps[np.isfinite(gaps)]
-    return float(np.mean(known)) if len(known) and _whole(life) else np.nan
+    return float(np.mean(known)) if len(known) and len(accuracy) == tasks else np.nan
+
+
+def cadence(tasks: int) -> int:
+    """How often to measure so that the last third of `tasks` has about three measurements."""
+    return max(1, tasks // 10)
+
+
+def seldom(tasks: int, every: int) -> bool:
+    """Whether a cadence that is not off never falls into the last third of `tasks`."""
+    return every > 0 and (tasks - 1) // every * every < 2 * tasks // 3
+
+
+def _gap(life: Life) -> float:
+    return late_gap(life.accuracy, life.fresh, life.tasks)
 
 
 def _late(life: Life) -> float:
@@ -252,6 +272,17 @@ def _shown(interval: Interval, form: Callable[[float], str], unit: str = "") -> 
         return "not measured"
     ends = f"[{form(interval.low)}, {form(interval.high)}]"
     return f"{form(interval.mean)}{unit} {ends if np.isfinite(interval.low) else '[no interval]'}"
+
+
+def _remedy(interval: Interval, lives: dict[int, Life], field: str) -> str:
+    """What to type where runs went through all tasks and a thing was not measured late enough."""
+    measured = "fresh" if field == "fresh_every" else "rank"
+    late = [getattr(life, measured)[2 * life.tasks // 3 :] for life in lives.values()]
+    unseen = all(map(_whole, lives.values())) and not any(np.isfinite(part).any() for part in late)
+    if np.isfinite(interval.mean) or not unseen:
+        return ""
+    tasks = max(life.tasks for life in lives.values())
+    return f" (`--set probes.{field}={cadence(tasks)}` under a new `--out` measures it)"
 
 
 def _seeds(lives: dict[int, Life]) -> str:
