@@ -184,12 +184,12 @@ def _network(config: NetworkConfig, changes: dict[str, Any], inputs: int, classe
     if config.kind not in networks.NETWORKS:
         raise unknown("network", config.kind, networks.NETWORKS)
     options = {
+        "widths": config.widths,
         "activation": config.activation,
         "layer_norm": config.layer_norm,
         "initialiser": config.initialiser,
     }
-    widths = (inputs, *config.widths, classes)
-    network = networks.NETWORKS[config.kind](widths, **(options | changes))
+    network = networks.NETWORKS[config.kind]((inputs,), classes, **(options | changes))
     return network._replace(init=jax.jit(network.init))  # one compilation, not one per draw
 
 

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
-from neoteny.interventions.surgery import add_at, at, reinitialise_units
+from neoteny.interventions.surgery import add_at, at, by_unit, reinitialise_units
 from neoteny.types import Learner, Network, UnitGroup
 
 
@@ -35,7 +35,8 @@ def continual_backprop(
 ) -> Intervention:
     """Replace the mature units of lowest utility at a steady rate.
 
-    A unit's utility is the running mean of `mean|activation| * mean|outgoing weight|`. Every
+    A unit's utility is the running mean of `mean|activation| * mean|outgoing weight|`, where a
+    channel's means are over rows and places, and over all weights that read it. Every
     step each layer owes `replacement_rate` times its number of mature units; whenever a whole
     unit is owed, the mature one of lowest utility is given new incoming weights and zero
     outgoing ones. The mean that it contributed moves into the next layer's biases first, and
@@ -79,7 +80,9 @@ def continual_backprop(
             ]
             learner = _hand_over(learner, network, ledgers, masks, decay)
             fresh = network.init(key)
-            learner = reinitialise_units(learner, network.units, masks, fresh, optimiser)
+            learner = reinitialise_units(
+                learner, network.units, masks, fresh, optimiser, statistics=network.state
+            )
             return learner, tuple(map(_reborn, ledgers, masks))
 
         some = jnp.stack(counts).any()
@@ -89,9 +92,9 @@ def continual_backprop(
 
 
 def _outgoing_size(learner: Learner, group: UnitGroup) -> Float[Array, " units"]:
-    """The mean absolute outgoing weight of each unit."""
+    """The mean absolute outgoing weight of each unit, over all that read it."""
     sizes = [
-        jnp.abs(jnp.moveaxis(at(learner.params, place.path), place.axis, 0)).reshape(group.size, -1)
+        jnp.abs(by_unit(at(learner.params, place.path), place)).reshape(group.size, -1)
         for place in group.outgoing
     ]
     return jnp.concatenate(sizes, axis=1).mean(1)
@@ -129,13 +132,18 @@ def _seen(ledger: Ledger, decay: float) -> Float[Array, " units"]:
 
 
 def _hand_over(learner: Learner, network: Network, ledgers, masks, decay: float) -> Learner:
-    """Move the mean contribution of the units about to go into the biases they fed."""
+    """Move the mean contribution of the units about to go into the biases they fed.
+
+    Through a convolution it is the sum over the kernel's positions, as it is away from the
+    image's border. Outputs are the last axis of what reads a unit.
+    """
     shifts = {}
     for group, ledger, mask in zip(network.units, ledgers, masks, strict=True):
         mean = jnp.where(mask, ledger.mean_activation / jnp.maximum(_seen(ledger, decay), 1e-8), 0)
         for place, bias in zip(group.outgoing, group.next_biases, strict=True):
-            kernel = jnp.moveaxis(at(learner.params, place.path), place.axis, 0)
-            shifts[bias] = shifts.get(bias, 0) + jnp.tensordot(mean, kernel, 1)
+            handed = jnp.tensordot(mean, by_unit(at(learner.params, place.path), place), 1)
+            handed = handed.reshape(-1, handed.shape[-1]).sum(0)
+            shifts[bias] = shifts.get(bias, 0) + handed
 
     return learner._replace(params=add_at(learner.params, shifts))
 

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from neoteny.errors import UserError
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
 from neoteny.probes import effective_rank
-from neoteny.types import Network
+from neoteny.types import Features, Network, Params, State
 
 
 def effective_rank_step(network: Network, *, learning_rate: float) -> Intervention:
@@ -15,7 +16,8 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
     One step of plain gradient ascent on the rows the intervention is given, outside the
     optimiser: no momentum, no decay, no change of its state. Use it as
     `every(k, effective_rank_step(...))`, so that the rows are those of `k` mini-batches. Costs
-    one forward and backward pass over them and a decomposition of `rows x units` per layer.
+    one forward and backward pass over them and a decomposition of `rows x units` per layer. A
+    network that goes by its batches in training does so here, and its running statistics move.
 
     **Source:** Prakash et al. (2026), as their experiments ran it.
     """
@@ -31,14 +33,21 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
         refuse_one_row(len(batch.labels))
 
         def mean_rank(params):
-            layers = network.apply(params, batch.inputs)[1]
-            return jnp.mean(jnp.stack([effective_rank(layer) for layer in layers]))
+            layers, remembered = _seen(network, params, batch.inputs, learner.network_state)
+            return jnp.mean(jnp.stack([effective_rank(layer) for layer in layers])), remembered
 
-        ascent = jax.grad(mean_rank)(learner.params)
+        ascent, remembered = jax.grad(mean_rank, has_aux=True)(learner.params)
         params = jax.tree.map(lambda p, g: p + learning_rate * g, learner.params, ascent)
-        return learner._replace(params=params), state
+        return learner._replace(params=params, network_state=remembered), state
 
     return Intervention(init, apply)
+
+
+def _seen(network: Network, params: Params, inputs: Array, state: State) -> tuple[Features, State]:
+    """The features as in training, and the state of the network after it."""
+    if network.train is None:
+        return network.apply(params, inputs)[1], state
+    return network.train(params, inputs, state)[1:]
 
 
 def refuse_one_row(rows: int) -> None:

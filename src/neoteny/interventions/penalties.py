@@ -50,14 +50,15 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
     of every vector (bias, norm scale and offset) from its initial value: zero for biases and
     offsets, one for scales. `s` comes from power iteration, started anew where the last step
     left it: one iteration, two matrix-vector products per kernel and step. Kernels of more than
-    two axes are read as matrices with one column for each output.
+    two axes are read as matrices with one column for each output; the `positions` of a
+    transformer are no kernel, and count as vectors.
 
     **Source:** Lewandowski et al. (2025). The gradient is that of `u @ W @ v` at fixed `u`, `v`,
     which is the gradient of `s` once the iteration has settled.
     """
 
     def init(params):
-        return tuple(map(_settled, jax.tree.leaves(params)))
+        return tuple(_first(path, leaf) for path, leaf in jax.tree.leaves_with_path(params))
 
     def value(params, features, state):
         del features
@@ -65,7 +66,7 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
         return strength * jnp.asarray(sum(terms)), memories
 
     def term(leaf, memory):
-        if leaf.ndim < 2:
+        if leaf.shape == memory.shape:
             return jnp.sum((leaf - memory) ** 2), memory
         matrix = leaf.reshape(-1, leaf.shape[-1])
         left, right = _power_step(jax.lax.stop_gradient(matrix), memory)
@@ -75,9 +76,9 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
     return Penalty(init, value)
 
 
-def _settled(leaf, iterations: int = 30):
+def _first(path, leaf, iterations: int = 30):
     """Where power iteration on a kernel starts; a vector's own initial value."""
-    if leaf.ndim < 2:
+    if leaf.ndim < 2 or getattr(path[-1] if path else None, "key", None) == "positions":
         return leaf
     matrix = leaf.reshape(-1, leaf.shape[-1])
     start = jax.random.normal(jax.random.key(0), matrix.shape[1:], matrix.dtype)

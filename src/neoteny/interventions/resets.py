@@ -33,7 +33,10 @@ def shrink_and_perturb(network: Network, *, shrink: float, perturb: float) -> In
 
 
 def reset(network: Network, optimiser: optax.GradientTransformation) -> Intervention:
-    """Draw all parameters anew and forget the optimiser's state: learning from scratch."""
+    """Draw all parameters anew and forget all that was remembered: learning from scratch.
+
+    That is the optimiser's state and the network's own, such as running statistics.
+    """
 
     def init(params):
         del params
@@ -42,6 +45,9 @@ def reset(network: Network, optimiser: optax.GradientTransformation) -> Interven
     def apply(learner, state, *, key, batch, features):
         del batch, features
         params = network.init(key)
-        return learner._replace(params=params, opt_state=optimiser.init(params)), state
+        fresh = learner._replace(
+            params=params, opt_state=optimiser.init(params), network_state=network.state
+        )
+        return fresh, state
 
     return Intervention(init, apply)

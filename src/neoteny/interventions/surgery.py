@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from neoteny.types import Learner, Params, Place, State, UnitGroup
 
@@ -30,12 +30,20 @@ def add_at(tree: PyTree, amounts: dict[Path, Array]) -> PyTree:
     return jax.tree_util.tree_map_with_path(add, tree)
 
 
+def by_unit(array: Array, place: Place) -> Float[Array, "units places ..."]:
+    """The array at `place` with its units first, then the places at which each comes again."""
+    first = jnp.moveaxis(array, place.axis, 0)
+    return jnp.moveaxis(first.reshape(place.places, -1, *first.shape[1:]), 1, 0)
+
+
 def reinitialise_units(
     learner: Learner,
     groups: Sequence[UnitGroup],
     masks: Masks,
     fresh: Params,
     optimiser: optax.GradientTransformation,
+    *,
+    statistics: State = (),
 ) -> Learner:
     """Give the masked units new incoming and zero outgoing weights, and forget their moments.
 
@@ -49,9 +57,11 @@ def reinitialise_units(
 
     - `groups`, `masks`: the network's unit groups and, for each, which units to replace.
     - `fresh`: a new draw of all parameters; the replaced slices are taken from it.
+    - `statistics`: the network's first state, to which a replaced unit's running means return;
+      `network.state`.
     """
-    incoming = _weight_masks(learner.params, [group.incoming for group in groups], masks)
-    outgoing = _weight_masks(learner.params, [group.outgoing for group in groups], masks)
+    incoming = _masks(learner.params, [group.incoming for group in groups], masks)
+    outgoing = _masks(learner.params, [group.outgoing for group in groups], masks)
 
     def edit(old, new, redrawn, silenced):
         return jnp.where(redrawn, new, jnp.where(silenced, jnp.zeros_like(old), old))
@@ -59,7 +69,11 @@ def reinitialise_units(
     params = jax.tree.map(edit, learner.params, fresh, incoming, outgoing)
     touched = jax.tree.map(jnp.logical_or, incoming, outgoing)
     opt_state = reset_moments(optimiser, learner.opt_state, params, touched)
-    return learner._replace(params=params, opt_state=opt_state)
+    state = learner.network_state
+    if jax.tree.leaves(state):
+        forgotten = _masks(state, [group.statistics for group in groups], masks)
+        state = jax.tree.map(jnp.where, forgotten, statistics, state)
+    return learner._replace(params=params, opt_state=opt_state, network_state=state)
 
 
 def reset_moments(
@@ -77,12 +91,12 @@ def reset_moments(
     return jax.tree.map(jnp.where, where, initial, opt_state)
 
 
-def _weight_masks(params: Params, places: Sequence[tuple[Place, ...]], masks: Masks) -> PyTree:
-    """For every parameter array, which of its entries belong to a masked unit."""
+def _masks(tree: PyTree, places: Sequence[tuple[Place, ...]], masks: Masks) -> PyTree:
+    """For every array of `tree`, which of its entries belong to a masked unit."""
     marks: dict[Path, list[tuple[int, Array]]] = {}
     for group_places, mask in zip(places, masks, strict=True):
         for place in group_places:
-            marks.setdefault(place.path, []).append((place.axis, mask))
+            marks.setdefault(place.path, []).append((place.axis, jnp.tile(mask, place.places)))
 
     def expand(path, leaf):
         whole = jnp.zeros(leaf.shape, bool)
@@ -92,7 +106,7 @@ def _weight_masks(params: Params, places: Sequence[tuple[Place, ...]], masks: Ma
             whole |= jnp.broadcast_to(mask.reshape(shape), leaf.shape)
         return whole
 
-    return jax.tree_util.tree_map_with_path(expand, params)
+    return jax.tree_util.tree_map_with_path(expand, tree)
 
 
 def _names(path) -> Path:

@@ -27,8 +27,10 @@ ACTIVATIONS = {
 INITIALISERS = {
     "he-uniform": jax.nn.initializers.he_uniform(),
     "he-normal": jax.nn.initializers.he_normal(),
+    "he-normal-fan-out": jax.nn.initializers.variance_scaling(2, "fan_out", "truncated_normal"),
     "lecun-uniform": jax.nn.initializers.lecun_uniform(),
     "lecun-normal": jax.nn.initializers.lecun_normal(),
+    "lecun-normal-fan-out": jax.nn.initializers.variance_scaling(1, "fan_out", "truncated_normal"),
     "glorot-uniform": jax.nn.initializers.glorot_uniform(),
     "glorot-normal": jax.nn.initializers.glorot_normal(),
     "orthogonal": jax.nn.initializers.orthogonal(),

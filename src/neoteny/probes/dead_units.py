@@ -152,12 +152,12 @@ def _recomputed(params, inputs):
 def _check_relu_mlp(network, params):
     """Refuse a network whose structure, or whose answers at made-up parameters, are another's."""
     layers = list(params) if isinstance(params, tuple | list) else []
-    if not layers or any(_arrays_of(layer) != ["bias", "kernel"] for layer in layers):
+    if not layers or not all(map(_is_product, layers)):
         found = [_arrays_of(layer) for layer in layers] or f"in a {type(params).__name__}"
         raise ValueError(
             "`params` is not that of a plain MLP, of which pre-activations can be recomputed: "
-            f"its layers are {found}, where each should be a dict of `kernel` and `bias`. Make "
-            "the network with `neoteny.networks.mlp(widths)`, without `layer_norm`."
+            f"its layers are {found}, where each should be a dict of a `bias` and a `kernel` of "
+            "two axes. Make the network with `neoteny.networks.mlp(widths)`, without `layer_norm`."
         )
     with jax.ensure_compile_time_eval():
         made_up = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size) * 1.7), params)
@@ -176,6 +176,10 @@ def _check_relu_mlp(network, params):
             "`kernel`, `bias` and a ReLU give layer by layer, so its pre-activations cannot be "
             'recomputed. Make it with `neoteny.networks.mlp(widths, activation="relu")`.'
         )
+
+
+def _is_product(layer):
+    return _arrays_of(layer) == ["bias", "kernel"] and layer["kernel"].ndim == 2
 
 
 def _arrays_of(layer):
