@@ -44,13 +44,15 @@ class StreamConfig(_Data):
 class NetworkConfig(_Data):
     """The architecture that every method shares, unless the method is an architecture."""
 
-    kind: str = "mlp"
-    widths: tuple[Count, ...] = Field(default=(100, 100, 100), description="hidden layers")
-    activation: str = "relu"
+    kind: str = Field(default="mlp", description="`neoteny list networks`")
+    widths: tuple[Count, ...] | None = Field(
+        default=None, description="dense hidden layers; the kind's own if unset, as the next two"
+    )
+    activation: str | None = None
+    initialiser: str | None = None
     layer_norm: bool = False
-    initialiser: str = "he-uniform"
     options: dict[str, Scalar | tuple[Scalar, ...]] = Field(
-        default={}, description="of the kind, by name"
+        default={}, description="of the kind, by name, as `channels` of a convnet"
     )
 
 

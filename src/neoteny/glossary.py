@@ -174,6 +174,7 @@ GROUPS: dict[str, Group] = {
         ("fresh_accuracy, fresh_online_accuracy, fresh_heldout_accuracy",
          "of a new network that learns the same task by the same method", "share", "mean hits", ""),
         ("chance_accuracy", "of guessing", "share", "1 / classes", ""),
+        ("online_loss", "before each update, mean over the task", "loss", "mean L", ""),
         ("final_loss", "on the task's training rows, at its end", "loss", "L", ""),
         ("diverged_step", "the step of the task in which the loss stopped being finite", "step",
          "", ""),

@@ -193,13 +193,16 @@ def _live_through(
         "fresh_online_accuracy": None,
         "fresh_heldout_accuracy": None,
         "chance_accuracy": 1 / _outputs(machine, task),
+        "online_loss": _finite(float(trace.online_loss)),
         "final_loss": final_loss,
         "diverged_step": diverged if diverged >= 0 else None,
     }
     row |= before
+    if machine.numeric:
+        row |= {name: None for name in row if name.endswith("_accuracy")}
     if diverged >= 0:
         return learner, row, {}, spent
-    if due(plan.fresh_every):
+    if due(plan.fresh_every) and not machine.numeric:
         row |= _fresh_reference(machine, task, key, draw(FRESH, index))
     if due(plan.every):
         probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
@@ -246,6 +249,10 @@ def newest(task: Task) -> Batch:
     order = np.r_[first:count, 0:first]
     rows = np.resize(order, len(task.train.labels))  # of one shape, whatever the count
     return jax.tree.map(lambda array: array[rows], task.train)
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _outputs(machine: Machine, task: Task) -> int:

@@ -10,7 +10,7 @@ import optax
 
 from neoteny import measuring, methods, networks, probes, streams
 from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
-from neoteny.errors import UserError, unknown
+from neoteny.errors import UserError
 from neoteny.interventions import MASKED, Intervention, Penalty, elementwise_adam, renew_head
 from neoteny.losses import LOSSES
 from neoteny.measuring import Observer
@@ -23,7 +23,7 @@ class Machine(NamedTuple):
     """A network with what trains it and what watches it.
 
     `steps` are those of one whole task, `num_classes` the outputs, `head` what becomes of them
-    when the task changes.
+    when the task changes, `numeric` whether labels are numbers, of which no accuracy is to be had.
     """
 
     network: Network
@@ -32,6 +32,7 @@ class Machine(NamedTuple):
     steps: int
     num_classes: int
     head: str = "shared"
+    numeric: bool = False
 
     @property
     def masked(self) -> bool:
@@ -43,15 +44,16 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
     """Everything a run needs, built and checked but not yet compiled."""
     setting = config.setting
     dataset = _dataset(setting.stream.dataset, setting.stream.rows, str(data) if data else None)
-    stream = streams.make(setting.stream.rule, dataset)
-    rows = len(dataset.train.labels)
-    if setting.training.batch > rows:
+    stream = streams.make(setting.stream.rule, dataset, setting.stream.options)
+    rows = streams.shapes(stream).train
+    count = len(rows.labels)
+    if setting.training.batch > count:
         raise UserError(
             f"`training.batch` is {setting.training.batch}, but a task of `{config.stream}` has "
-            f"{rows} training rows. Pass `--set training.batch={min(rows, 16)}` or any number up "
-            f"to {rows}."
+            f"{count} training rows. Pass `--set training.batch={min(count, 16)}` or any number up "
+            f"to {count}."
         )
-    visits = rows // setting.training.batch * setting.training.batch * setting.training.epochs
+    visits = count // setting.training.batch * setting.training.batch * setting.training.epochs
     if visits >= 2**31:
         raise UserError(
             f"`training.epochs` is {setting.training.epochs}, which visits {visits:,} rows in one "
@@ -62,11 +64,32 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
         config.method,
         methods.METHODS.get(config.method),
         tuple(sorted(config.hyperparameters.items())),
-        dataset.train.inputs[0].size,
-        dataset.num_classes,
-        rows,
+        Rows(count, rows.inputs.shape[1:], str(rows.inputs.dtype), str(rows.labels.dtype)),
+        dataset.image_shape,
+        streams.outputs(stream, dataset),
         tuple(probes.PROBES.items()),
     )
+
+
+class Rows(NamedTuple):
+    """The rows of a task: how many, of what shape, and of what types."""
+
+    count: int
+    shape: tuple[int, ...]
+    inputs: str
+    labels: str
+
+    def batch(self, size: int) -> Batch:
+        """So many rows of zeros, to show what shapes there will be."""
+        return Batch(
+            jax.numpy.zeros((size, *self.shape), self.inputs),
+            jax.numpy.zeros(size, self.labels),
+        )
+
+    @property
+    def numeric(self) -> bool:
+        """Whether labels are numbers to come near to, rather than classes."""
+        return self.labels.startswith("float")
 
 
 @lru_cache(maxsize=8)
@@ -81,22 +104,23 @@ def _machine(
     method_name: str,
     recipe: Callable[..., Method] | None,
     hyperparameters: tuple[tuple[str, Any], ...],
-    num_inputs: int,
+    rows: Rows,
+    image_shape: tuple[int, int, int] | None,
     num_classes: int,
-    rows: int,
     known_probes: tuple,
 ) -> Machine:
     del recipe  # a redefined method must not meet the old one's machine
     setting = Setting.model_validate_json(setting_json)
     training = setting.training
     method = methods.make(method_name, dict(hyperparameters))
-    steps = rows // training.batch * training.epochs
+    _refuse_loss(training.loss, rows, training.head)
+    steps = rows.count // training.batch * training.epochs
     network, observer = _observed(
         setting.network.model_dump_json(),
         tuple(sorted(method.network.items())),
         training.loss,
         setting.probes.model_dump_json(),
-        num_inputs,
+        image_shape or rows.shape,
         num_classes,
         training.learning_rate,
         steps,
@@ -106,7 +130,7 @@ def _machine(
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
     _refuse_idle(method_name, interventions, steps)
-    _rehearse(network, optimiser, penalties, interventions, num_inputs, training.batch)
+    _rehearse(network, optimiser, penalties, interventions, rows, training.batch)
     parts = trainer(
         network,
         LOSSES[training.loss],
@@ -117,10 +141,10 @@ def _machine(
         epochs=training.epochs,
         reset_optimiser=training.optimiser_state == "reset",
         head=renew_head(network, optimiser, training.head),
-        augment=None,
+        augment=_augmentation(training.augmentation, rows.shape, image_shape),
     )
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn))
-    return Machine(network, compiled, observer, steps, num_classes, training.head)
+    return Machine(network, compiled, observer, steps, num_classes, training.head, rows.numeric)
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +153,7 @@ def _observed(
     options: tuple[tuple[str, Any], ...],
     loss: str,
     probes_json: str,
-    num_inputs: int,
+    shape: tuple[int, ...],
     num_classes: int,
     learning_rate: float,
     steps: int,
@@ -138,7 +162,7 @@ def _observed(
     """A network and its compiled measurements, shared by all methods that use it as it is."""
     del known_probes  # nor must a redefined probe meet the old one
     config = NetworkConfig.model_validate_json(network_json)
-    network = _network(config, dict(options), num_inputs, num_classes)
+    network = _network(config, dict(options), shape, num_classes)
     plan = ProbesConfig.model_validate_json(probes_json)
     return network, measuring.observer(
         network, LOSSES[loss], plan, learning_rate=learning_rate, steps=steps
@@ -160,36 +184,67 @@ def _rehearse(
     optimiser: optax.GradientTransformation,
     penalties: Sequence[Penalty],
     interventions: Sequence[Intervention],
-    num_inputs: int,
+    rows: Rows,
     batch: int,
 ) -> None:
     """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
 
+    def seen(params, batch: Batch):
+        if network.train is None:
+            return network.apply(params, batch.inputs)[1]
+        return network.train(params, batch.inputs, network.state)[1]
+
     def trace(key):
-        learner = Learner(params := network.init(key), optimiser.init(params))
+        params = network.init(key)
+        learner = Learner(params, optimiser.init(params), network_state=network.state)
         for part in penalties:
-            inputs = jax.numpy.zeros((batch, num_inputs))
-            part.apply(params, network.apply(params, inputs)[1], part.init(params))
+            part.apply(params, seen(params, rows.batch(batch)), part.init(params))
         for part in interventions:
-            size = batch * max(1, part.period)
-            labels = jax.numpy.zeros(size, jax.numpy.int32)
-            rows = Batch(jax.numpy.zeros((size, num_inputs)), labels)
-            features = network.apply(params, rows.inputs)[1]
-            part.apply(learner, part.init(params), key=key, batch=rows, features=features)
+            shown = rows.batch(batch * max(1, part.period))
+            features = seen(params, shown)
+            part.apply(learner, part.init(params), key=key, batch=shown, features=features)
+        if not (penalties or interventions):
+            seen(params, rows.batch(batch))
 
     jax.eval_shape(trace, jax.random.key(0))
 
 
-def _network(config: NetworkConfig, changes: dict[str, Any], inputs: int, classes: int) -> Network:
-    if config.kind not in networks.NETWORKS:
-        raise unknown("network", config.kind, networks.NETWORKS)
-    options = {
-        "widths": config.widths,
-        "activation": config.activation,
-        "layer_norm": config.layer_norm,
-        "initialiser": config.initialiser,
-    }
-    network = networks.NETWORKS[config.kind]((inputs,), classes, **(options | changes))
+def _refuse_loss(loss: str, rows: Rows, head: str) -> None:
+    if rows.numeric and loss != "squared-error":
+        raise UserError(
+            f"`training.loss` is {loss}, but the labels of this stream are numbers. Pass "
+            "`--set training.loss=squared-error`."
+        )
+    if head in MASKED and loss != "cross-entropy":
+        raise UserError(
+            f"`training.head` is {head}, which leaves outputs out of a softmax, but "
+            f"`training.loss` is {loss}. Pass `--set training.loss=cross-entropy`, or another head."
+        )
+
+
+def _augmentation(name: str, shape: tuple[int, ...], image_shape) -> Callable | None:
+    if name == "none":
+        return None
+    if image_shape is None:
+        raise UserError(
+            f"`training.augmentation` is {name}, but rows of {shape} are not known to be images. "
+            "Pass `--set training.augmentation=none`, or a data set of images."
+        )
+
+    def augment(key, inputs):
+        return streams.crop_and_flip(key, inputs.reshape(-1, *image_shape)).reshape(inputs.shape)
+
+    return augment
+
+
+def _network(
+    config: NetworkConfig, changes: dict[str, Any], shape: tuple[int, ...], classes: int
+) -> Network:
+    own = {"widths": config.widths, "activation": config.activation}
+    own |= {"initialiser": config.initialiser}
+    options = {name: value for name, value in own.items() if value is not None}
+    options |= {"layer_norm": config.layer_norm} | config.options | changes
+    network = networks.make(config.kind, shape, classes, options)
     return network._replace(init=jax.jit(network.init))  # one compilation, not one per draw
 
 

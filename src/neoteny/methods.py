@@ -46,32 +46,39 @@ def l2(*, weight_decay: float = 1e-3) -> Method:
     return Method(gradient=_decay(weight_decay))
 
 
-def er(*, strength: float = 1e-2, every: int = 20) -> Method:
+def er(*, strength: float = 1e-2, every: int = 20, layers: int = 0) -> Method:
     """Effective feature rank (Prakash et al., 2026) without its L2.
 
     `every=k`: a separate ascent step of size `strength` after every `k` mini-batches, on their
     rows, as in the paper's experiments. `every=0`: a penalty of `strength` on each mini-batch,
     as in its objective; the rank it sees is at most the mini-batch's rows.
     """
-    return l2_er(weight_decay=0.0, strength=strength, every=every)
+    return l2_er(weight_decay=0.0, strength=strength, every=every, layers=layers)
 
 
-def l2_er(*, weight_decay: float = 1e-3, strength: float = 1e-2, every: int = 20) -> Method:
+def l2_er(
+    *, weight_decay: float = 1e-3, strength: float = 1e-2, every: int = 20, layers: int = 0
+) -> Method:
     """L2 and effective feature rank together (Prakash et al., 2026).
 
     `every=k`: a separate ascent step of size `strength` after every `k` mini-batches, on their
     rows, as in the paper's experiments. `every=0`: a penalty of `strength` on each mini-batch,
-    as in its objective; the rank it sees is at most the mini-batch's rows.
+    as in its objective; the rank it sees is at most the mini-batch's rows. `layers=k`: of the last
+    `k` hidden layers alone, as the paper chose for its convolutional networks.
     """
     _not_negative("every", every)
     method = Method(gradient=_decay(weight_decay))
     if not _positive("strength", strength):
         return method
     if every == 0:
-        return method._replace(penalties=lambda network: (act.effective_rank_penalty(strength),))
+        return method._replace(
+            penalties=lambda network: (act.effective_rank_penalty(strength, layers=layers),)
+        )
     return method._replace(
         interventions=lambda network, optimiser: (
-            act.every(every, act.effective_rank_step(network, learning_rate=strength)),
+            act.every(
+                every, act.effective_rank_step(network, learning_rate=strength, layers=layers)
+            ),
         )
     )
 

@@ -16,11 +16,12 @@ from neoteny.types import Batch, Learner, Network, PRNGKey, masked
 class Trace(NamedTuple):
     """What a task's training leaves besides the learner.
 
-    `online_accuracy` is that of each mini-batch before its own update, averaged over the task.
-    `diverged_step` is the first step whose loss was not finite, or -1.
+    `online_accuracy` and `online_loss` are those of each mini-batch before its own update, averaged
+    over the task. `diverged_step` is the first step whose loss was not finite, or -1.
     """
 
     online_accuracy: Float[Array, ""]
+    online_loss: Float[Array, ""]
     diverged_step: Int[Array, ""]
 
 
@@ -207,7 +208,7 @@ def trainer(
             learner, outcome = scan(step_if_any, learner, tail)
             outcomes.append(outcome)
         hits, losses = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outcomes)
-        return learner, _trace(hits, losses, order.size if total is None else total * batch)
+        return learner, _trace(hits, losses, len(order) if total is None else total, batch)
 
     return Trainer(initialise, begin, learn)
 
@@ -245,11 +246,11 @@ def first_minibatches(
 
 
 def _trace(
-    hits: Int[Array, " steps"], losses: Float[Array, " steps"], rows: int | Int[Array, ""]
+    hits: Int[Array, " steps"], losses: Float[Array, " steps"], steps: int | Int[Array, ""], batch
 ) -> Trace:
     wrong = ~jnp.isfinite(losses)
     first = jnp.where(wrong.any(), jnp.argmax(wrong), -1)
-    return Trace(hits.sum() / rows, first)
+    return Trace(hits.sum() / (steps * batch), losses.sum() / steps, first)
 
 
 def _unroll(batch: int) -> int:

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Scalar
 
 from neoteny.errors import UserError
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
@@ -10,8 +10,10 @@ from neoteny.probes import effective_rank
 from neoteny.types import Features, Network, Params, State
 
 
-def effective_rank_step(network: Network, *, learning_rate: float) -> Intervention:
-    """Ascend the effective rank of the features, averaged over the hidden layers.
+def effective_rank_step(network: Network, *, learning_rate: float, layers: int = 0) -> Intervention:
+    """Ascend the effective rank of the features, averaged over the last `layers` hidden layers.
+
+    With `layers=0`, over all of them.
 
     One step of plain gradient ascent on the rows the intervention is given, outside the
     optimiser: no momentum, no decay, no change of its state. Use it as
@@ -23,6 +25,7 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
     """
 
     refuse_no_hidden_layers(network.units, "The effective-rank step")
+    refuse_layers(layers, len(network.units))
 
     def init(params):
         del params
@@ -33,8 +36,8 @@ def effective_rank_step(network: Network, *, learning_rate: float) -> Interventi
         refuse_one_row(len(batch.labels))
 
         def mean_rank(params):
-            layers, remembered = _seen(network, params, batch.inputs, learner.network_state)
-            return jnp.mean(jnp.stack([effective_rank(layer) for layer in layers])), remembered
+            features, remembered = _seen(network, params, batch.inputs, learner.network_state)
+            return mean_effective_rank(features, layers), remembered
 
         ascent, remembered = jax.grad(mean_rank, has_aux=True)(learner.params)
         params = jax.tree.map(lambda p, g: p + learning_rate * g, learner.params, ascent)
@@ -48,6 +51,20 @@ def _seen(network: Network, params: Params, inputs: Array, state: State) -> tupl
     if network.train is None:
         return network.apply(params, inputs)[1], state
     return network.train(params, inputs, state)[1:]
+
+
+def mean_effective_rank(features: Features, layers: int) -> Scalar:
+    """Of the last `layers` hidden layers, or of all where that is 0."""
+    return jnp.mean(jnp.stack([effective_rank(layer) for layer in features[-layers:]]))
+
+
+def refuse_layers(layers: int, count: int) -> None:
+    """Say that there are not so many hidden layers."""
+    if not 0 <= layers <= count:
+        raise UserError(
+            f"`layers` is {layers}, but this network has {count} hidden layers. Pass 1 to {count} "
+            "for so many of the last ones, or 0 for all."
+        )
 
 
 def refuse_one_row(rows: int) -> None:

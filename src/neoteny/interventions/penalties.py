@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from neoteny.interventions.base import Penalty, refuse_no_hidden_layers, stateless_penalty
-from neoteny.interventions.effective_rank import refuse_one_row
-from neoteny.probes import effective_rank
+from neoteny.interventions.effective_rank import (
+    mean_effective_rank,
+    refuse_layers,
+    refuse_one_row,
+)
 
 
 def l2_init(strength: float) -> Penalty:
@@ -24,8 +27,10 @@ def l2_init(strength: float) -> Penalty:
     return Penalty(lambda params: params, value)
 
 
-def effective_rank_penalty(strength: float) -> Penalty:
+def effective_rank_penalty(strength: float, *, layers: int = 0) -> Penalty:
     """Reward diverse features: `-strength` times the effective rank, averaged over hidden layers.
+
+    Over the last `layers` of them, or over all with `layers=0`.
 
     The rank of a mini-batch of `b` rows is at most `b`: where batches are small, the separate
     step of `effective_rank_step` sees more directions at less cost.
@@ -38,7 +43,8 @@ def effective_rank_penalty(strength: float) -> Penalty:
         del params
         refuse_no_hidden_layers(features, "The effective-rank penalty")
         refuse_one_row(len(features[0]))
-        return -strength * jnp.mean(jnp.stack([effective_rank(layer) for layer in features]))
+        refuse_layers(layers, len(features))
+        return -strength * mean_effective_rank(features, layers)
 
     return stateless_penalty(value)
 

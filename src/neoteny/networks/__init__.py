@@ -1,8 +1,11 @@
 """Networks: `init` and `apply` as pure functions, with a map of their hidden units."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
+from neoteny.errors import UserError, unknown
 from neoteny.networks.choices import ACTIVATIONS, INITIALISERS
 from neoteny.networks.convnet import convnet
 from neoteny.networks.convolution import convolution, max_pool
@@ -12,8 +15,17 @@ from neoteny.networks.transformer import transformer
 from neoteny.types import Network
 
 
-def _mlp(shape: Sequence[int], classes: int, *, widths: Sequence[int], **options) -> Network:
-    return mlp((prod(shape), *widths, classes), **options)
+def _mlp(
+    shape: Sequence[int],
+    classes: int,
+    *,
+    widths: Sequence[int] = (100, 100, 100),
+    activation: str = "relu",
+    layer_norm: bool = False,
+    initialiser: str = "he-uniform",
+) -> Network:
+    every = (prod(shape), *widths, classes)
+    return mlp(every, activation=activation, layer_norm=layer_norm, initialiser=initialiser)
 
 
 _mlp.__doc__ = mlp.__doc__
@@ -25,12 +37,41 @@ NETWORKS = {"mlp": _mlp, "convnet": convnet, "resnet": resnet, "transformer": tr
 has the options `widths`, of its dense hidden layers, `activation`, `layer_norm` and `initialiser`.
 """
 
+
+def make(kind: str, shape: Sequence[int], classes: int, options: Mapping[str, Any]) -> Network:
+    """Make the network called `kind` for rows of `shape`.
+
+    **Raises:** `UserError` if `kind` is not a key of `NETWORKS`, for an option that it does not
+    have, or an impossible value.
+    """
+    if kind not in NETWORKS:
+        raise unknown("network", kind, NETWORKS)
+    parameters = inspect.signature(NETWORKS[kind]).parameters.values()
+    known = {part.name: part.default for part in parameters if part.kind is part.KEYWORD_ONLY}
+    for name, value in options.items():
+        if name not in known:
+            raise unknown(f"option of the network `{kind}` called", name, known)
+        _refuse_kind(f"network.options.{name}", value, known[name])
+    return NETWORKS[kind](shape, classes, **options)
+
+
+def _refuse_kind(field: str, value: Any, default: Any) -> None:
+    if default is None:
+        return
+    several = isinstance(default, tuple)
+    kinds = (list, tuple) if several else (float, int) if type(default) is float else type(default)
+    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+        shown = list(default) if several else default
+        raise UserError(f"`{field}` is {value!r}, but takes something like {shown!r}.")
+
+
 __all__ = [
     "ACTIVATIONS",
     "INITIALISERS",
     "NETWORKS",
     "convnet",
     "convolution",
+    "make",
     "max_pool",
     "mlp",
     "resnet",
