@@ -47,6 +47,7 @@ CASES = {
         {"patch": 2, "size": 4, "depth": 1, "heads": 2, "widths": (5,), "class_token": True},
     ),
 }
+FLATTENED = {"flattened": ("convnet", {"channels": (3,), "kernels": (1,), "widths": (4,)})}
 MIXING = {"mlp, layer norm", "convnet, layer norm", "resnet, group norm"}
 APART = [name for name in CASES if name not in MIXING]
 OPTIMISER = optax.sgd(0.1, momentum=0.9)
@@ -58,7 +59,7 @@ every_network_apart = pytest.mark.parametrize("name", APART)
 @lru_cache(maxsize=len(CASES))
 def case(name):
     """A network, its compiled functions, and parameters away from their first values."""
-    kind, options = CASES[name]
+    kind, options = (CASES | FLATTENED)[name]
     network = NETWORKS[kind](SHAPE, CLASSES, **options)
     network = network._replace(init=jax.jit(network.init))
     shifted = lambda leaf: leaf + 0.1 * np.cos(np.arange(leaf.size)).reshape(leaf.shape)
@@ -241,10 +242,7 @@ def test_surgery_touches_the_units_own_weights_moments_and_statistics_and_no_oth
 
 @pytest.mark.parametrize("name", ["mlp", "flattened", "transformer", "transformer, token"])
 def test_the_mean_of_a_constant_unit_goes_to_the_biases_and_the_outputs_stay(name):
-    """Exact but for convolutions, whose image's border sees less of the kernel: here 1 x 1."""
-    CASES["flattened"] = ("convnet", {"channels": (3, 2), "kernels": (1, 1), "widths": (4,)})
     network, learner, inputs, apply, outputs, surgery = case(name)
-    del CASES["flattened"]
     hand_over = jax.jit(
         lambda learner, ledgers, masks: _hand_over(learner, network, ledgers, masks, 0.5)
     )
@@ -263,6 +261,28 @@ def test_the_mean_of_a_constant_unit_goes_to_the_biases_and_the_outputs_stay(nam
         after = surgery(hand_over(before, ledgers, masks), masks, jax.random.key(9))
         one, other = both(outputs, inputs, before, after)
         np.testing.assert_allclose(one, other, atol=1e-12, err_msg=group.name)
+
+
+def test_through_a_convolution_goes_the_mean_times_the_kernels_sum_to_every_reader():
+    network, learner, *_ = case("resnet")
+    (index,) = [at for at, group in enumerate(network.units) if group.name == "stage_1"]
+    masks = one_unit(network, network.units[index], 2)
+    nothing = [np.zeros(group.size) for group in network.units]
+    ledgers = [Ledger(np.full(len(none), 1000), none, none, np.zeros(())) for none in nothing]
+    ledgers[index] = ledgers[index]._replace(mean_activation=np.array([5.0, 7.0, 0.3]))
+    learner, ledgers = jax.tree.map(jnp.asarray, (learner, ledgers))
+    handed = _hand_over(learner, network, ledgers, masks, 0.5).params
+    shifts = jax.tree.map(lambda new, old: new - old, handed, learner.params)
+    (one,), (two,) = learner.params["stages"]
+    for path, layer in [
+        (("stages", 0, 0, "first", "bias"), one["first"]),
+        (("stages", 1, 0, "first", "bias"), two["first"]),
+        (("stages", 1, 0, "shortcut", "bias"), two["shortcut"]),
+    ]:
+        expected = 0.3 * layer["kernel"][:, :, 2].sum((0, 1))
+        np.testing.assert_allclose(array_at(shifts, path), expected, atol=1e-15)
+        shifts = with_slice(shifts, path, slice(None), 0.0)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(shifts))
 
 
 def test_the_size_of_what_reads_a_unit_is_a_mean_over_places_kernels_and_readers():

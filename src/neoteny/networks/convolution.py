@@ -1,6 +1,6 @@
 """Convolutions and poolings that stay fast in a compiled loop on CPU, derivatives included.
 
-XLA's CPU backend runs the gradient of a convolution some thirty times slower inside
+XLA's CPU backend runs the gradient of a convolution 25 to 60 times slower inside
 `lax.scan` than outside. Here each derivative is a convolution in the canonical layout, or matrix
 products, which loops do not slow. `benchmarks/convolution.py` shows what that gains.
 """
