@@ -32,6 +32,7 @@ LEADING = [
     "fresh_online_accuracy",
     "fresh_heldout_accuracy",
     "chance_accuracy",
+    "online_loss",
     "final_loss",
     "diverged_step",
 ]
