@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,10 +66,18 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
         methods.METHODS.get(config.method),
         tuple(sorted(config.hyperparameters.items())),
         Rows(count, rows.inputs.shape[1:], str(rows.inputs.dtype), str(rows.labels.dtype)),
-        dataset.image_shape,
+        _image_shape(dataset.image_shape, rows.inputs.shape[1:]),
         streams.outputs(stream, dataset),
         tuple(probes.PROBES.items()),
     )
+
+
+def _image_shape(
+    of_dataset: tuple[int, int, int] | None, of_row: tuple[int, ...]
+) -> tuple[int, int, int] | None:
+    """That of the data set's images, where a task's rows still are such images."""
+    fits = of_dataset is not None and prod(of_dataset) == prod(of_row)
+    return of_dataset if fits else None
 
 
 class Rows(NamedTuple):
