@@ -47,7 +47,10 @@ def health(data: Path | None) -> list[Row]:
 def _streams() -> list[Row]:
     from neoteny import streams
 
-    return [{"name": name, "what": _first(rule)} for name, rule in streams.STREAMS.items()]
+    return [
+        {"name": name, "what": _first(rule), "options": _shown(streams.option_defaults(name))}
+        for name, rule in streams.STREAMS.items()
+    ]
 
 
 def _datasets() -> list[Row]:
@@ -59,7 +62,10 @@ def _datasets() -> list[Row]:
 def _networks() -> list[Row]:
     from neoteny import networks
 
-    return [{"name": name, "what": _first(make)} for name, make in networks.NETWORKS.items()]
+    return [
+        {"name": name, "what": _first(make), "options": _shown(networks.option_defaults(name))}
+        for name, make in networks.NETWORKS.items()
+    ]
 
 
 def _methods() -> list[Row]:
@@ -77,11 +83,17 @@ def _methods() -> list[Row]:
         return {
             "name": name,
             "what": _first(recipe),
-            "hyperparameters": ", ".join(f"{field}={value}" for field, value in defaults.items()),
+            "hyperparameters": _shown(defaults),
             "needs_boundary": boundary,
         }
 
     return [row(name, recipe) for name, recipe in methods.METHODS.items()]
+
+
+def _shown(defaults: dict[str, Any]) -> str:
+    """Options with their values, as they are typed."""
+    typed = lambda value: str(list(value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(f"{name}={typed(value)}" for name, value in defaults.items())
 
 
 def _probes() -> list[Row]:

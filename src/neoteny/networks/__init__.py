@@ -46,13 +46,18 @@ def make(kind: str, shape: Sequence[int], classes: int, options: Mapping[str, An
     """
     if kind not in NETWORKS:
         raise unknown("network", kind, NETWORKS)
-    parameters = inspect.signature(NETWORKS[kind]).parameters.values()
-    known = {part.name: part.default for part in parameters if part.kind is part.KEYWORD_ONLY}
+    known = option_defaults(kind)
     for name, value in options.items():
         if name not in known:
             raise unknown(f"option of the network `{kind}` called", name, known)
         _refuse_kind(f"network.options.{name}", value, known[name])
     return NETWORKS[kind](shape, classes, **options)
+
+
+def option_defaults(kind: str) -> dict[str, Any]:
+    """A network's options and their values unless changed."""
+    parameters = inspect.signature(NETWORKS[kind]).parameters.values()
+    return {part.name: part.default for part in parameters if part.kind is part.KEYWORD_ONLY}
 
 
 def _refuse_kind(field: str, value: Any, default: Any) -> None:
@@ -74,6 +79,7 @@ __all__ = [
     "make",
     "max_pool",
     "mlp",
+    "option_defaults",
     "resnet",
     "transformer",
 ]
