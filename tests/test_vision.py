@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import neoteny
-from neoteny import store
+from neoteny import loop, store
 from neoteny.config import Study, validated
 from neoteny.errors import UserError
 from neoteny.loop import prepare
@@ -69,9 +69,7 @@ def test_every_method_is_legal_on_every_network(kind):
     quick = {name: {"every": 2, "layers": 1} for name in ("er", "l2_er")}
     methods = tuple(neoteny.methods.METHODS)
     study = _study("random-labels", kind, methods=methods)
-    setting = study.streams["s"].model_copy(
-        update={"hyperparameters": {"er": quick, "l2_er": quick}}
-    )
+    setting = study.streams["s"].model_copy(update={"hyperparameters": quick})
     for config in expand(study.model_copy(update={"streams": {"s": setting}})):
         stream, machine = prepare(config)
         learner = jax.eval_shape(
@@ -110,6 +108,20 @@ def test_numbers_are_learnt_with_a_loss_and_no_accuracy(tmp_path):
             {"training": {"loss": "squared-error", "head": "masked"}},
             "`training.head` is masked",
         ),
+        ("permuted-pixels", "mlp", {"training": {"head": "grown"}}, "does not tell which outputs"),
+        (
+            "incremental-classes",
+            "mlp",
+            {"options": {"start": 2, "step": 4}, "training": {"batch": 30}},
+            "smallest task .* has 20 training rows",
+        ),
+        (
+            "incremental-classes",
+            "mlp",
+            {"options": {"start": 2, "step": 4}, "methods": ("l2_er",)},
+            "a task has 4",
+        ),
+        ("random-labels", "resnet", {"training": {"batch": 1}}, "normalises each unit"),
     ],
 )
 def test_what_cannot_run_is_said_before_anything_is_trained(rule, kind, changes, said, tmp_path):
@@ -122,3 +134,40 @@ def test_an_option_that_a_network_does_not_have_is_named_with_the_nearest():
         neoteny.networks.make("convnet", (8, 8, 1), 10, {"chanels": [3]})
     with pytest.raises(UserError, match=r"`network.options.channels` is 3.*\[32, 64, 128\]"):
         neoteny.networks.make("convnet", (8, 8, 1), 10, {"channels": 3})
+
+
+def test_probes_of_a_growing_task_know_its_outputs_its_rows_and_its_budget(tmp_path):
+    names = ["trainability", "random_labels", "budget"]
+    plan = {"names": [], "start_names": names, "rows": 30}
+    study = _study(
+        "incremental-classes", "mlp", options={"start": 2, "step": 4}, tasks=2,
+        training={"head": "masked", "epochs": 2}, probes=plan,
+    )  # fmt: skip
+    rows = (
+        _run(study, tmp_path)
+        .query("SELECT random_label_loss_start, ntk_rank_share_start, rank_share_start FROM tasks")
+        .rows
+    )
+    assert all(loss < 10 for loss, *_ in rows)  # of labels among those that count
+    assert all(0.1 < share <= 1 for row in rows for share in row[1:])
+    config = expand(study)[0]
+    stream, machine = prepare(config)
+    first = stream(jax.random.key(0), 0)
+    assert loop.steps(machine, first, config.setting.training) == 20 // 5 * 2
+    assert len(loop.newest(first, 30).labels) == 20  # as many as there are, and none twice
+
+
+def test_a_grown_head_starts_over_with_each_cycle_of_classes(tmp_path):
+    study = _study("incremental-classes", "mlp", options={"start": 5, "step": 5}, tasks=3,
+                   training={"head": "grown"})  # fmt: skip
+    stream, machine = prepare(expand(study)[0])
+    draw, opened = loop.Branches(0), []
+    watched = machine._replace(
+        trainer=machine.trainer._replace(
+            begin=lambda learner, rows, key, fresh: opened.append(int(fresh.sum())) or learner
+        )
+    )
+    learner = machine.trainer.initialise(machine.network.init(draw(loop.INITIAL, 0)))
+    for index in (1, 2):
+        loop.begin(watched, learner, stream(draw.stream, index), draw, index, stream)
+    assert opened == [5, 10]

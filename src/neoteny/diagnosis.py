@@ -82,7 +82,9 @@ def diagnose(
     """
     folder = Path(folder)
     seen = occasion(folder, task=task, rows=rows, data=data)
-    config, machine, batch = seen.config, seen.machine, seen.batch
+    config, batch = seen.config, seen.batch
+    budget = loop.steps(seen.machine, seen.told, config.setting.training)
+    machine = seen.machine._replace(steps=budget)
     draw = loop.Branches(config.seed)
     learner = _reached(folder, seen, on_task)
     learner = loop.begin(machine, learner, seen.told, draw, seen.task, seen.stream)
@@ -134,7 +136,7 @@ def occasion(
             f"`rows` is {rows}, but a task of this run has {available} training rows. Pass 1 to "
             f"{available}; costs grow with the square, so begin with {min(ROWS, available)}."
         )
-    batch = jax.tree.map(lambda array: array[:count], loop.newest(told))
+    batch = loop.newest(told, count)
     return Occasion(config, machine, stream, told, index, finished, batch, available)
 
 

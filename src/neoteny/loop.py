@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from neoteny import measuring, probes, store
-from neoteny.config import ProbesConfig, RunConfig
+from neoteny.config import RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError
 from neoteny.machine import Machine, prepare
 from neoteny.types import Batch, Learner, PRNGKey, Stream, Task, View
@@ -152,12 +152,13 @@ def _live_through(
     draw: Branches,
 ) -> tuple[Learner, dict[str, Any], dict[str, dict[str, Any]], float]:
     """One task from start to end: the learner after it, its row, its spectra, its seconds."""
-    plan, task = config.setting.probes, stream(draw.stream, index)
+    plan, training = config.setting.probes, config.setting.training
+    task = stream(draw.stream, index)
     due = lambda cadence: cadence > 0 and index % cadence == 0
     key = draw(TRAINING, index)
     learner = begin(machine, learner, task, draw, index, stream)
     start, spectra = learner.params, {}
-    looked_at = newest(task)
+    looked_at, budget = newest(task, plan.spectrum_rows), steps(machine, task, training)
     measure = lambda learner: measuring.spectra(
         machine.observer.matrices,
         learner.params,
@@ -171,7 +172,7 @@ def _live_through(
     before = {}
     if due(plan.every) and plan.start_names:
         probe, key_now = machine.observer.probe_start, draw(BEFORE, index)
-        found = _probe(probe, machine, learner, start, task, key_now, plan)
+        found = _probe(probe, machine, learner, start, task, key_now, config.setting)
         before = {f"{name}_start": value for name, value in found.items()}
     began = time.perf_counter()
     learner, trace = jax.block_until_ready(learn(machine, learner, task, key))
@@ -179,7 +180,7 @@ def _live_through(
     final_accuracy, final_loss = _evaluated(machine, learner, task)
     diverged = int(trace.diverged_step)
     if diverged < 0 and not np.isfinite(final_loss):
-        diverged = machine.steps
+        diverged = budget
     row = {
         "study": config.study,
         "stream": config.stream,
@@ -206,12 +207,12 @@ def _live_through(
         row |= _fresh_reference(machine, task, key, draw(FRESH, index))
     if due(plan.every):
         probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
-        row |= _probe(probe, machine, learner, start, task, key_now, plan)
+        row |= _probe(probe, machine, learner, start, task, key_now, config.setting)
     if due(plan.spectrum_every) and "end" in plan.spectrum_at:
         spectra["end"] = measure(learner)
     for phase, found in spectra.items():
         for matrix, arrays in found.items():
-            row |= measuring.columns(matrix, phase, arrays, config.setting, machine.steps)
+            row |= measuring.columns(matrix, phase, arrays, config.setting, budget)
     return learner, row, spectra, spent
 
 
@@ -224,8 +225,9 @@ def begin(
     key = jax.random.fold_in(draw(TRAINING, index), 2)
     if machine.head != "grown" or task.classes is None:
         return machine.trainer.begin(learner, task.train, key)
-    opened = task.classes & ~jax.numpy.asarray(stream(draw.stream, index - 1).classes)
-    return machine.trainer.begin(learner, task.train, key, opened)
+    now, before = np.asarray(task.classes), np.asarray(stream(draw.stream, index - 1).classes)
+    opened = now & ~before if (now | ~before).all() else np.ones_like(now)  # all at a new cycle
+    return machine.trainer.begin(learner, task.train, key, jax.numpy.asarray(opened))
 
 
 def learn(machine: Machine, learner: Learner, task: Task, key: PRNGKey):
@@ -241,14 +243,23 @@ def view(machine: Machine, learner: Learner, task: Task) -> View:
     return View(learner.network_state, _classes(machine, task))
 
 
-def newest(task: Task) -> Batch:
-    """The rows to look at through probes: those that this task brought, then the older ones."""
+def newest(task: Task, most: int) -> Batch:
+    """The rows to look at through probes: those that this task brought, then the older ones.
+
+    No more than `most`, nor than there are.
+    """
     if task.prefix is None:
-        return task.train
+        return jax.tree.map(lambda array: array[:most], task.train)
     count, first = int(task.prefix.train), int(task.prefix.newest)
-    order = np.r_[first:count, 0:first]
-    rows = np.resize(order, len(task.train.labels))  # of one shape, whatever the count
+    rows = np.r_[first:count, 0:first][:most]
     return jax.tree.map(lambda array: array[rows], task.train)
+
+
+def steps(machine: Machine, task: Task, training: TrainingConfig) -> int:
+    """How many steps a task is learnt with: those of its own rows."""
+    if task.prefix is None:
+        return machine.steps
+    return int(task.prefix.train) // training.batch * training.epochs
 
 
 def _finite(value: float) -> float | None:
@@ -290,10 +301,12 @@ def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
 
 
 def _probe(
-    probe: Callable, machine: Machine, learner: Learner, start, task: Task, key, plan: ProbesConfig
+    probe: Callable, machine: Machine, learner: Learner, start, task: Task, key, setting: Setting
 ) -> dict:
-    rows = jax.tree.map(lambda array: array[: plan.rows], newest(task))
-    measured = probe(learner.params, start, rows, key, view(machine, learner, task))
+    rows = newest(task, setting.probes.rows)
+    budget = steps(machine, task, setting.training)
+    seen = view(machine, learner, task)
+    measured = probe(learner.params, start, rows, key, seen, steps=budget)
     columns: dict[str, float | None] = {}
     for values in measured.values():
         columns |= probes.columns(values)

@@ -54,6 +54,19 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
             f"{count} training rows. Pass `--set training.batch={min(count, 16)}` or any number up "
             f"to {count}."
         )
+    smallest = _smallest(stream, config.tasks, count)
+    if setting.training.batch > smallest:
+        raise UserError(
+            f"`training.batch` is {setting.training.batch}, but the smallest task of "
+            f"`{config.stream}` has {smallest} training rows, and would be learnt in no step. Pass "
+            f"`--set training.batch={min(smallest, 16)}` or any number up to {smallest}."
+        )
+    if setting.training.head in MASKED and streams.shapes(stream).classes is None:
+        raise UserError(
+            f"`training.head` is {setting.training.head}, but `{setting.stream.rule}` does not "
+            "tell which outputs count in a task. Pass `--set training.head=shared`, `zeroed` or "
+            "`fresh`."
+        )
     visits = count // setting.training.batch * setting.training.batch * setting.training.epochs
     if visits >= 2**31:
         raise UserError(
@@ -69,7 +82,21 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
         _image_shape(dataset.image_shape, rows.inputs.shape[1:]),
         streams.outputs(stream, dataset),
         tuple(probes.PROBES.items()),
+        smallest // setting.training.batch * setting.training.epochs,
     )
+
+
+def _smallest(stream: Stream, tasks: int, count: int) -> int:
+    """The training rows of the smallest of the first tasks; `count` where all have all rows."""
+    if streams.shapes(stream).prefix is None:
+        return count
+    told = jax.jit(lambda key, index: stream(key, index).prefix)
+
+    def rows(index: int) -> int:
+        prefix = told(jax.random.key(0), index)
+        return count if prefix is None else int(prefix.train)
+
+    return min(rows(index) for index in range(min(tasks, 20)))
 
 
 def _image_shape(
@@ -117,6 +144,7 @@ def _machine(
     image_shape: tuple[int, int, int] | None,
     num_classes: int,
     known_probes: tuple,
+    fewest_steps: int,
 ) -> Machine:
     del recipe  # a redefined method must not meet the old one's machine
     setting = Setting.model_validate_json(setting_json)
@@ -138,7 +166,8 @@ def _machine(
     optimiser = _optimiser(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
-    _refuse_idle(method_name, interventions, steps)
+    _refuse_idle(method_name, interventions, fewest_steps)
+    _refuse_lone_rows(network, training)
     _rehearse(network, optimiser, penalties, interventions, rows, training.batch)
     parts = trainer(
         network,
@@ -216,6 +245,15 @@ def _rehearse(
             seen(params, rows.batch(batch))
 
     jax.eval_shape(trace, jax.random.key(0))
+
+
+def _refuse_lone_rows(network: Network, training: TrainingConfig) -> None:
+    if network.train is not None and training.batch == 1:
+        raise UserError(
+            "`training.batch` is 1, but this network normalises each unit over its mini-batch, "
+            "of which one row says nothing. Pass `--set training.batch=16`, or another norm "
+            "(`--set network.options.norm=group`)."
+        )
 
 
 def _refuse_loss(loss: str, rows: Rows, head: str) -> None:

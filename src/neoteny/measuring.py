@@ -1,6 +1,7 @@
 """What a run measures of its network: accuracy, probes, spectra, and the columns they become."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,8 @@ class Observer(NamedTuple):
     """The compiled measurements of one network.
 
     - `evaluate(params, batch, view, count) -> (accuracy, mean loss)` on rows of a batch;
-    - `probe(params, start, batch, key, view)`: the named probes at a task's end, by name;
+    - `probe(params, start, batch, key, view, steps=...)`: the named probes at a task's end, by
+      name; compiled for each number of `steps` that a task is learnt with;
     - `probe_start`: likewise those before a task is learnt;
     - `matrices`: Lanczos runs by the name of their matrix.
 
@@ -270,11 +272,14 @@ def _prober(
                 "it out of `probes.names` and `probes.start_names`."
             )
 
-    @jax.jit
-    def measure(params, start, batch: Batch, key, view=VIEW):
+    @partial(jax.jit, static_argnames="steps")
+    def measure(params, start, batch: Batch, key, view=VIEW, *, steps=budget["steps"]):
         seen = bound(network, view)
         loss = task_loss(seen, rowwise, batch)
-        snapshot = Snapshot(seen, batch, params, start, loss, key, **budget)
+        rate = budget["learning_rate"]
+        snapshot = Snapshot(
+            seen, batch, params, start, loss, key, rate, steps, classes=view.classes
+        )
         return {name: probes.PROBES[name](snapshot) for name in names}
 
     return measure

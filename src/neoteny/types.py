@@ -32,6 +32,11 @@ class Batch(NamedTuple):
     labels: Num[Array, " rows"]
 
 
+def as_floats(inputs: Num[Array, "rows *shape"]) -> Float[Array, "rows *shape"]:
+    """Inputs as numbers to compute with: bytes become 255ths, floats stay as they are."""
+    return inputs.astype(jnp.float32) / 255 if inputs.dtype == jnp.uint8 else inputs
+
+
 class Prefix(NamedTuple):
     """How many rows of a task's arrays are in it, the first ones; so that a growing task keeps
     its shape, and what is compiled for it fits all.
@@ -190,6 +195,7 @@ class Snapshot(NamedTuple):
     - `loss`: maps parameters to the mean task loss on `batch`, without any penalty.
     - `key`: the probe's own randomness; nothing of it touches training.
     - `learning_rate`, `steps`: the budget that a task is learnt with; NaN and 0 if unknown.
+    - `classes`: which outputs count; `None` for all. The `network` masks the others already.
     """
 
     network: Network
@@ -200,6 +206,7 @@ class Snapshot(NamedTuple):
     key: PRNGKey
     learning_rate: float = float("nan")
     steps: int = 0
+    classes: Bool[Array, " outputs"] | None = None
 
 
 Probe = Callable[[Snapshot], Any]

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from neoteny.curvature.kronecker import KroneckerFactors, homogeneous, sum_of_squares
-from neoteny.types import Batch, Network
+from neoteny.types import Batch, Network, as_floats
 
 
 def layer_factors(
@@ -69,7 +69,7 @@ def dense_factors(network: Network, params: PyTree, batch: Batch) -> tuple[Krone
 
     **Raises:** `ValueError` if the parameters are not such layers.
     """
-    inputs = batch.inputs
+    inputs = as_floats(batch.inputs)
     rows = len(inputs)
     with jax.default_matmul_precision("highest"):
         logits, features = network.apply(params, inputs)

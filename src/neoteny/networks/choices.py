@@ -1,16 +1,9 @@
-"""What networks share: activations and initialisers by name, and how they read inputs."""
+"""What networks share: activations and initialisers by name."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
-
-
-def as_floats(inputs: Num[Array, "rows *shape"]) -> Float[Array, "rows *shape"]:
-    """Inputs as numbers to compute with: bytes become 255ths, floats stay as they are."""
-    return inputs.astype(jnp.float32) / 255 if inputs.dtype == jnp.uint8 else inputs
-
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,

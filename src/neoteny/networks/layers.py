@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from neoteny.errors import UserError, unknown
-from neoteny.networks.choices import ACTIVATIONS, INITIALISERS, as_floats
-from neoteny.types import Place, PRNGKey, UnitGroup
+from neoteny.networks.choices import ACTIVATIONS, INITIALISERS
+from neoteny.types import Place, PRNGKey, UnitGroup, as_floats
 
 Layer = dict[str, Any]  # arrays by name: `kernel`, `bias` and, of a norm, `scale` and `offset`
 Path = tuple[str | int, ...]

@@ -7,9 +7,8 @@ import jax
 from jaxtyping import Array, Float, Num
 
 from neoteny.errors import UserError
-from neoteny.networks.choices import as_floats
 from neoteny.networks.layers import Layer, chosen, new_layer, normalised, unit_group
-from neoteny.types import Features, Network, PRNGKey
+from neoteny.types import Features, Network, PRNGKey, as_floats
 
 
 def mlp(

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Num, Scalar
 
 from neoteny.losses import named
-from neoteny.types import Network, Params
+from neoteny.types import Network, Params, as_floats
 
 
 def alive_units(
@@ -25,7 +25,7 @@ def alive_units(
 
     **Raises:** `ValueError` if the network is another.
     """
-    flat = inputs.reshape(len(inputs), -1)
+    flat = as_floats(inputs).reshape(len(inputs), -1)
     masks = [jnp.any(flat != 0, axis=0)]
     masks += [~jnp.all(pre < 0, axis=0) for pre in _pre_activations(network, params, flat)]
     hidden = jnp.array([jnp.sum(mask) for mask in masks])
@@ -91,7 +91,7 @@ def dead_margins(
         constant = jnp.where(top == 0, 0, jnp.sign(top) * jnp.inf)
         return jnp.where(norm == 0, constant, top / jnp.where(norm == 0, 1, norm))
 
-    pres = _pre_activations(network, params, inputs.reshape(len(inputs), -1))
+    pres = _pre_activations(network, params, as_floats(inputs).reshape(len(inputs), -1))
     kernels = [layer["kernel"] for layer in params[:-1]]
     return tuple(margin(pre, kernel) for pre, kernel in zip(pres, kernels, strict=True))
 
@@ -123,14 +123,14 @@ def stays_dead(margins: Float[Array, " units"], shift: ArrayLike) -> Bool[Array,
 def dead_for_every_permutation(
     kernel: Float[Array, "inputs units"],
     bias: Float[Array, " units"],
-    inputs: Float[Array, "rows inputs"],
+    inputs: Num[Array, "rows inputs"],
 ) -> Bool[Array, " units"]:
     """Say which first-layer units are dead on `inputs` in whatever order their pixels come.
 
     Exact: over all orders, `w . x` is largest where both are sorted alike. Such a unit never
     revives on a stream of permuted pixels, but by decay of its bias, noise or a reset.
     """
-    largest = jnp.matmul(jnp.sort(inputs, 1), jnp.sort(kernel, 0), precision="highest")
+    largest = jnp.matmul(jnp.sort(as_floats(inputs), 1), jnp.sort(kernel, 0), precision="highest")
     return jnp.all(largest + bias[None] < 0, axis=0)
 
 

@@ -192,7 +192,12 @@ def random_label_probe_with(
     def probe(snapshot: Snapshot) -> RandomLabels:
         network, (inputs, labels) = snapshot.network, snapshot.batch
         classes = jax.eval_shape(network.apply, snapshot.params, inputs)[0].shape[1]
-        drawn = jax.random.randint(snapshot.key, labels.shape, 0, classes, labels.dtype)
+        if snapshot.classes is None:
+            drawn = jax.random.randint(snapshot.key, labels.shape, 0, classes, labels.dtype)
+        else:
+            chances = jnp.where(snapshot.classes, 0.0, -jnp.inf)
+            drawn = jax.random.categorical(snapshot.key, chances, shape=labels.shape)
+            drawn = drawn.astype(labels.dtype)
         objective = task_loss(network, rowwise, Batch(inputs, drawn))
 
         def step(carry, _):

@@ -102,7 +102,8 @@ def trainability_probe(snapshot: Snapshot) -> RelativeTrainability:
     order `rows * classes`.
     """
     seen = linearise(snapshot.network, snapshot.params, snapshot.batch)
-    outputs, rows = seen.slope.size, len(snapshot.batch.labels)
+    rows = len(snapshot.batch.labels)
+    outputs = rows * _counted(snapshot, seen.slope.size // rows)
     measured = []
     for matrix, vector, dimension in (
         (seen.gram, seen.residual, outputs - rows),
@@ -136,7 +137,8 @@ def trainability_at(
         rows, classes = outputs.shape
         seen = linearise(network, params, batch, loss=loss)
         values, parts = _modes(seen.gram, seen.residual)
-        dimension = rows * (classes - (loss == "cross-entropy"))
+        counted = _counted(snapshot, classes)
+        dimension = rows * (counted - (loss == "cross-entropy"))
         weighted = _judged(values, parts, learning_rate, steps, seen.loss, dimension)
         ntk_values, ntk_parts = _modes(seen.ntk, seen.slope)
         smoothness = 0.5 if loss == "cross-entropy" else 2 / classes
@@ -149,7 +151,7 @@ def trainability_at(
         return BudgetTrainability(
             *weighted,
             ntk_alignment=_share(ntk_values, ntk_parts, weighted.epsilon),
-            ntk_rank_share=_count(ntk_values, weighted.epsilon, outputs.size),
+            ntk_rank_share=_count(ntk_values, weighted.epsilon, rows * counted),
             linearised_loss=final,
             guaranteed_loss=seen.loss - least,
             possible_loss=jnp.maximum(seen.loss - most, 0),
@@ -401,6 +403,11 @@ def _share(values, parts, epsilon):
     total = jnp.sum(energy)
     share = _sum_above(values, energy, epsilon) / jnp.where(size == 0, 1, total)
     return jnp.where(size == 0, 1, share)
+
+
+def _counted(snapshot: Snapshot, outputs: int):
+    """The outputs that count: those that do not have no derivative, and fill no dimension."""
+    return outputs if snapshot.classes is None else jnp.sum(snapshot.classes)
 
 
 def _count(values, epsilon, dimension):

@@ -41,7 +41,7 @@ class Life(NamedTuple):
     accuracy: np.ndarray
     fresh: np.ndarray
     rank: np.ndarray
-    chance: float
+    chance: np.ndarray
     tasks: int
 
 
@@ -69,12 +69,23 @@ def judge(connection, *, besides: tuple[str, ...] = ()) -> list[Verdict]:
         lives = {
             method: _lives(connection, section, method) for method in _methods(connection, section)
         }
+        every = [life for own in lives.values() for life in own.values()]
+        if not any(np.isfinite(life.accuracy).any() for life in every):
+            claim = "a method keeps its plasticity"
+            verdicts.append(Verdict(stream, claim, "undecided", _NO_ACCURACY))
+            continue
         if "bp" in lives:
             verdicts += [_loses(stream, lives["bp"]), _spectrum_first(stream, lives["bp"])]
         for method in sorted(lives, key=lambda name: (name != "l2_er", name)):
             if method != "bp":
                 verdicts.append(_keeps_both(stream, method, lives))
     return verdicts
+
+
+_NO_ACCURACY = (
+    "no task has an accuracy, as where labels are numbers; `online_loss` and `final_loss` have "
+    "what there is to compare"
+)
 
 
 def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
@@ -97,8 +108,8 @@ def _spectrum_first(stream: str, lives: dict[int, Life]) -> Verdict:
     # accuracy is read at the tasks that have a spectrum, so that neither is seen any sooner
     onsets = [
         (
-            _onset(life.rank, 0.0),
-            _onset(np.where(np.isfinite(life.rank), life.accuracy, np.nan), life.chance),
+            _onset(life.rank),
+            _onset(np.where(np.isfinite(life.rank), life.accuracy - life.chance, np.nan)),
         )
         for life in lives.values()
     ]
@@ -207,13 +218,13 @@ def _whole(life: Life) -> bool:
     return len(life.accuracy) == life.tasks
 
 
-def _onset(values: np.ndarray, floor: float) -> int | None:
+def _onset(values: np.ndarray) -> int | None:
     """The first measured task that has lost `ONSET` of the peak before it, and the next one too.
 
     Noise in one task is no onset.
     """
     tasks = np.flatnonzero(np.isfinite(values))
-    above = values[tasks] - floor
+    above = values[tasks]
     peak = np.maximum.accumulate(above)
     low = (peak > 0) & (above < (1 - ONSET) * peak)
     lasting = np.flatnonzero(low[:-1] & low[1:])
@@ -242,7 +253,7 @@ def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     return {
-        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], float(own[0, 4]), asked)
+        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], own[:, 4], asked)
         for seed in np.unique(table[:, 0])
         for own in [table[table[:, 0] == seed]]
     }
