@@ -21,7 +21,7 @@ from neoteny.interventions import (
 from neoteny.interventions.continual_backprop import Ledger, _hand_over, _outgoing_size
 from neoteny.networks import NETWORKS
 from neoteny.probes import unit_health
-from neoteny.types import Batch, Learner, bound
+from neoteny.types import Batch, Learner, View, bound
 
 SHAPE, CLASSES, ROWS = (4, 4, 2), 3, 5
 CASES = {
@@ -379,7 +379,7 @@ def test_penalties_and_interventions_act_on_every_part(name):
 @every_network
 def test_unit_health_reads_every_layer(name):
     network, learner, inputs, *_ = case(name)
-    measured = bound(network, jax.tree.map(jnp.asarray, learner.network_state))
+    measured = bound(network, View(jax.tree.map(jnp.asarray, learner.network_state)))
     health = jax.jit(lambda params: unit_health(measured, params, inputs))(learner.params)
     shares = np.asarray(health)
     assert shares.shape == (3, len(network.units))

@@ -91,7 +91,9 @@ def tridiagonalisers(
     def ggn(params, batch, key, view=VIEW):
         outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
         operator = curvature.ggn_vector_product(outputs, params)
-        return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
+        found = curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
+        rows, classes = jax.eval_shape(outputs, params).shape
+        return *found, rows * (classes - 1)
 
     @jax.jit
     def exact_ggn(params, batch, key, view=VIEW):
@@ -122,11 +124,11 @@ def spectra(
             nodes, weights = curvature.gram_spectrum(measured, size)[:2]
             found[name] = {"nodes": nodes, "weights": weights, "size": size}
             continue
-        alphas, betas = measured
+        alphas, betas, *most = measured
         nodes, weights = curvature.quadrature(alphas, betas)[:2]
         found[name] = {
             "nodes": nodes, "weights": weights, "size": size, "alphas": alphas, "betas": betas
-        }  # fmt: skip
+        } | ({"most": np.int64(most[0])} if most else {})  # fmt: skip
     return found
 
 
@@ -155,8 +157,9 @@ def columns(
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
     trace = curvature.trace(spectrum, size)
     effective, effective_error = _effective_rank(spectrum, coarser, size)
-    rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon)
-    budget_rank, budget_error = _count(spectrum, coarser, size, budget)
+    most = arrays.get("most")
+    rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon, most)
+    budget_rank, budget_error = _count(spectrum, coarser, size, budget, most)
     extremes = curvature.extreme_eigenvalues(spectrum)
     legacy = curvature.legacy_smoothed_epsilon_rank(spectrum, setting.probes.epsilon)
     values = {
@@ -180,7 +183,11 @@ def columns(
 
 
 def _count(
-    spectrum: curvature.Spectrum, coarser: list[curvature.Spectrum], size: int, epsilon: float
+    spectrum: curvature.Spectrum,
+    coarser: list[curvature.Spectrum],
+    size: int,
+    epsilon: float,
+    most: int | None = None,
 ) -> tuple[float | None, float | None]:
     """Eigenvalues beyond ±epsilon with their error, or nothing where the quadrature cannot tell.
 
@@ -189,7 +196,7 @@ def _count(
     """
     count = curvature.epsilon_rank(spectrum, size, epsilon)
     value = float(count.value)
-    doubt = curvature.epsilon_rank_doubt(spectrum, size, epsilon)
+    doubt = curvature.epsilon_rank_doubt(spectrum, size, epsilon, most)
     before = [float(curvature.epsilon_rank(less, size, epsilon).value) for less in coarser[:1]]
     if doubt > max(min(value, size - value), 1.0) or not _steady(value, before):
         return None, None

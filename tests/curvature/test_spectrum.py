@@ -258,6 +258,12 @@ def test_epsilon_rank_counts_a_known_number_with_an_honest_standard_error(key):
     assert np.mean(error) == pytest.approx(spread, rel=0.1)
 
 
+@partial(jax.jit, static_argnames="steps")
+def of_diagonal(diagonal, key, steps):
+    operator = curvature.Operator(lambda v: diagonal * v, diagonal.size, diagonal.dtype)
+    return curvature.operator_coefficients(operator, key, steps, 1)
+
+
 @pytest.mark.parametrize("epsilon", [0.03, 0.1, 0.5])
 @pytest.mark.parametrize("steps", [4, 8, 16, 30])
 def test_a_count_is_off_by_no_more_than_its_doubt(steps, epsilon):
@@ -266,10 +272,7 @@ def test_a_count_is_off_by_no_more_than_its_doubt(steps, epsilon):
     for seed in range(12):
         draw = np.random.default_rng(seed)
         values = np.r_[draw.uniform(1, 9, 10), draw.normal(0, 10 ** draw.uniform(-3, 0), 390)]
-        diagonal = jnp.asarray(values)
-        operator = curvature.Operator(lambda v: diagonal * v, 400, diagonal.dtype)  # noqa: B023
-        key = jax.random.key(seed)
-        spectrum = quadrature(*curvature.operator_coefficients(operator, key, steps, 1))
+        spectrum = quadrature(*of_diagonal(jnp.asarray(values), jax.random.key(seed), steps))
         count = curvature.epsilon_rank(spectrum, 400, epsilon).value
         off = abs(count - np.sum(np.abs(values) > epsilon))
         misses.append(off - curvature.epsilon_rank_doubt(spectrum, 400, epsilon))
@@ -281,6 +284,18 @@ def test_there_is_no_doubt_across_a_gap_nor_of_an_exact_spectrum():
     spectrum = measure(matrix, jax.random.key(0), num_steps=2)
     assert curvature.epsilon_rank_doubt(spectrum, 200, 0.1) < 1e-9
     assert curvature.epsilon_rank_doubt(by_hand([-1.0, 0.09, 0.11, 3.0]), 4, 0.1) == 0
+
+
+def test_no_more_is_in_doubt_below_a_threshold_than_can_be_beyond_it():
+    draw = np.random.default_rng(0)
+    values = jnp.asarray(np.r_[np.geomspace(1e-2, 10, 60), np.abs(draw.normal(0, 0.3, 340))])
+    spectrum = quadrature(*of_diagonal(values, jax.random.key(0), 8))
+    free = curvature.epsilon_rank_doubt(spectrum, 400, 0.1)
+    counted = float(curvature.epsilon_rank(spectrum, 400, 0.1).value)
+    known = curvature.epsilon_rank_doubt(spectrum, 400, 0.1, counted + 3)
+    beyond = curvature.epsilon_rank_doubt(spectrum, 400, 0.1, 0)
+    assert free > known > beyond
+    assert known == pytest.approx(beyond + 3)
 
 
 def test_the_jackknife_error_of_the_effective_rank_is_honest(key):

@@ -8,7 +8,7 @@ from neoteny.curvature import ggn_vector_product
 from neoteny.errors import UserError
 from neoteny.networks import resnet
 from neoteny.networks.convolution import LAYOUT
-from neoteny.types import bound
+from neoteny.types import View, bound
 
 SMALL = {"channels": (3, 4), "blocks": 1, "widths": (5,)}
 SHAPE = (5, 6, 2)
@@ -105,7 +105,9 @@ def test_running_statistics_approach_those_of_the_batches_and_apply_goes_by_them
     np.testing.assert_allclose(state["stem"]["var"], 0.8 + 0.2 * stem.var((0, 1, 2)), atol=1e-12)
     for _ in range(150):  # 0.8 ** 150 is 3e-15
         state = train(params, images, state)[2]
-    np.testing.assert_allclose(bound(network, state).apply(params, images)[0], outputs, atol=1e-11)
+    np.testing.assert_allclose(
+        bound(network, View(state)).apply(params, images)[0], outputs, atol=1e-11
+    )
     first = network.apply(params, images)[0]
     np.testing.assert_array_equal(first, network.apply(params, images, network.state)[0])
     assert not np.allclose(first, outputs, atol=1e-3)

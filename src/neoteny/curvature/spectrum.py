@@ -193,7 +193,9 @@ def epsilon_rank(spectrum: Spectrum, size: int, epsilon: ArrayLike) -> Estimate:
     return _estimate(size * _share(spectrum, np.abs(spectrum.nodes), bounds))
 
 
-def epsilon_rank_doubt(spectrum: Spectrum, size: int, epsilon: float) -> float:
+def epsilon_rank_doubt(
+    spectrum: Spectrum, size: int, epsilon: float, most: float | None = None
+) -> float:
     """How many of `size` eigenvalues may lie on the other side of `epsilon` than their node does.
 
     Only the nodes next to a threshold, on either side, can have weight that belongs across it; and
@@ -203,6 +205,9 @@ def epsilon_rank_doubt(spectrum: Spectrum, size: int, epsilon: float) -> float:
     not resolve: the count is then no measurement, however small its standard error. Averaged over
     probes; zero for spectra without residuals, which are exact.
 
+    - `most`: how many can be beyond at all, where that is known: the rank of a Gauss-Newton matrix
+      is at most `rows * (classes - 1)`, so that its many zeros put no more than that in doubt.
+
     **Source:** the first from the separation theorem of Chebyshev, Markov and Stieltjes (Szegő,
     1939, section 3.41); the second is what `H y = theta y + r` lets a unit vector `y` have in
     eigenspaces that are `d` away.
@@ -211,21 +216,24 @@ def epsilon_rank_doubt(spectrum: Spectrum, size: int, epsilon: float) -> float:
     _not_negative("epsilon", epsilon)
     residuals = np.broadcast_to(spectrum.residuals, spectrum.nodes.shape)
     rows = list(zip(spectrum.nodes, spectrum.weights, residuals, strict=True))
-    doubts = [_across(n, w, r, epsilon) + _across(-n[::-1], w[::-1], r[::-1], epsilon)
-              for n, w, r in rows]  # fmt: skip
-    return float(size * np.mean(doubts))
+    sides = [_across(n, w, r, epsilon) + _across(-n[::-1], w[::-1], r[::-1], epsilon)
+             for n, w, r in rows]  # fmt: skip
+    inside, beyond = size * np.mean(sides, axis=0)
+    if most is not None:
+        inside = min(inside, max(most - float(epsilon_rank(spectrum, size, epsilon).value), 0.0))
+    return float(inside + beyond)
 
 
 def _across(nodes, weights, residuals, threshold):
-    """The weight that the two nodes next to a threshold may have on the other side of it."""
+    """The weight that the last node up to a threshold, and the first beyond, may have across it."""
     real = weights > 0  # and not what fills up a row
     nodes, weights, residuals = nodes[real], weights[real], residuals[real]
+    distance = np.abs(nodes - threshold)
+    rough = residuals >= distance
+    astray = weights * np.where(rough, 1, residuals / np.where(rough, 1, distance)) ** 2
     first = int(np.sum(nodes <= threshold))
-    near = slice(max(first - 1, 0), first + 1)
-    distance = np.abs(nodes[near] - threshold)
-    rough = residuals[near] >= distance
-    shares = np.where(rough, 1, residuals[near] / np.where(rough, 1, distance))
-    return np.sum(weights[near] * shares**2)
+    inside = astray[first - 1] if first else 0.0
+    return np.array([inside, astray[first : first + 1].sum()])
 
 
 def relative_epsilon_rank(spectrum: Spectrum, size: int, ratio: ArrayLike) -> Estimate:

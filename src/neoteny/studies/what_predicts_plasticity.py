@@ -332,6 +332,7 @@ WHAT_PREDICTS_PLASTICITY = Study(
     seeds=3,
     streams={
         "digits-random-labels": _setting("random-labels", "digits"),
+        "digits-permuted-labels": _setting("permuted-labels", "digits"),
         "mnist-random-labels": _setting("random-labels", "mnist"),
         "fashion-random-labels": _setting("random-labels", "fashion-mnist"),
         "mnist-permuted-pixels": _setting("permuted-pixels", "mnist", "online_accuracy"),
