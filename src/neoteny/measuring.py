@@ -157,7 +157,7 @@ def columns(
     budget = curvature.budget_epsilon(setting.training.learning_rate, steps)
     trace = curvature.trace(spectrum, size)
     effective, effective_error = _effective_rank(spectrum, coarser, size)
-    most = arrays.get("most")
+    most = int(arrays["most"]) if "most" in arrays else None
     rank, rank_error = _count(spectrum, coarser, size, setting.probes.epsilon, most)
     budget_rank, budget_error = _count(spectrum, coarser, size, budget, most)
     extremes = curvature.extreme_eigenvalues(spectrum)
