@@ -194,7 +194,7 @@ def epsilon_rank(spectrum: Spectrum, size: int, epsilon: ArrayLike) -> Estimate:
 
 
 def epsilon_rank_doubt(
-    spectrum: Spectrum, size: int, epsilon: float, most: float | None = None
+    spectrum: Spectrum, size: int, epsilon: float, most: float | int | None = None
 ) -> float:
     """How many of `size` eigenvalues may lie on the other side of `epsilon` than their node does.
 
