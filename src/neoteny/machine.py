@@ -10,14 +10,21 @@ import jax
 import optax
 
 from neoteny import measuring, methods, networks, probes, streams
-from neoteny.config import NetworkConfig, ProbesConfig, RunConfig, Setting, TrainingConfig
+from neoteny.config import (
+    NetworkConfig,
+    ProbesConfig,
+    RunConfig,
+    Setting,
+    StreamConfig,
+    TrainingConfig,
+)
 from neoteny.errors import UserError
 from neoteny.interventions import MASKED, Intervention, Penalty, elementwise_adam, renew_head
 from neoteny.losses import LOSSES
 from neoteny.measuring import Observer
 from neoteny.methods import Method
 from neoteny.training import Trainer, trainer
-from neoteny.types import Batch, Learner, Network, Stream
+from neoteny.types import Batch, Learner, Network, Stream, Task, forward
 
 
 class Machine(NamedTuple):
@@ -44,24 +51,28 @@ class Machine(NamedTuple):
 def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, Machine]:
     """Everything a run needs, built and checked but not yet compiled."""
     setting = config.setting
-    dataset = _dataset(setting.stream.dataset, setting.stream.rows, str(data) if data else None)
-    stream = streams.make(setting.stream.rule, dataset, setting.stream.options)
-    rows = streams.shapes(stream).train
-    count = len(rows.labels)
+    source = setting.stream
+    dataset = _dataset(source.dataset, source.rows, str(data) if data else None)
+    stream, task, smallest = _stream(
+        source.model_dump_json(),
+        str(data) if data else None,
+        streams.STREAMS.get(source.rule),
+        min(config.tasks, _LOOKED_AT),
+    )
+    rows, count = task.train, len(task.train.labels)
     if setting.training.batch > count:
         raise UserError(
             f"`training.batch` is {setting.training.batch}, but a task of `{config.stream}` has "
             f"{count} training rows. Pass `--set training.batch={min(count, 16)}` or any number up "
             f"to {count}."
         )
-    smallest = _smallest(stream, config.tasks, count)
     if setting.training.batch > smallest:
         raise UserError(
             f"`training.batch` is {setting.training.batch}, but the smallest task of "
             f"`{config.stream}` has {smallest} training rows, and would be learnt in no step. Pass "
             f"`--set training.batch={min(smallest, 16)}` or any number up to {smallest}."
         )
-    if setting.training.head in MASKED and streams.shapes(stream).classes is None:
+    if setting.training.head in MASKED and task.classes is None:
         raise UserError(
             f"`training.head` is {setting.training.head}, but `{setting.stream.rule}` does not "
             "tell which outputs count in a task. Pass `--set training.head=shared`, `zeroed` or "
@@ -80,23 +91,30 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
         tuple(sorted(config.hyperparameters.items())),
         Rows(count, rows.inputs.shape[1:], str(rows.inputs.dtype), str(rows.labels.dtype)),
         _image_shape(dataset.image_shape, rows.inputs.shape[1:]),
-        streams.outputs(stream, dataset),
+        dataset.num_classes if task.classes is None else len(task.classes),
         tuple(probes.PROBES.items()),
         smallest // setting.training.batch * setting.training.epochs,
     )
 
 
-def _smallest(stream: Stream, tasks: int, count: int) -> int:
-    """The training rows of the smallest of the first tasks; `count` where all have all rows."""
-    if streams.shapes(stream).prefix is None:
-        return count
+_LOOKED_AT = 20  # tasks, for the smallest: streams that grow begin small
+
+
+@lru_cache(maxsize=16)
+def _stream(
+    source_json: str, folder: str | None, rule: Callable[..., Stream] | None, tasks: int
+) -> tuple[Stream, Task, int]:
+    """A stream, the shapes of its tasks, and the training rows of the smallest of the first."""
+    del rule  # a redefined rule must not meet the old one's stream
+    source = StreamConfig.model_validate_json(source_json)
+    dataset = _dataset(source.dataset, source.rows, folder)
+    stream = streams.make(source.rule, dataset, source.options)
+    task = streams.shapes(stream)
+    if task.prefix is None:
+        return stream, task, len(task.train.labels)
     told = jax.jit(lambda key, index: stream(key, index).prefix)
-
-    def rows(index: int) -> int:
-        prefix = told(jax.random.key(0), index)
-        return count if prefix is None else int(prefix.train)
-
-    return min(rows(index) for index in range(min(tasks, 20)))
+    prefixes = [told(jax.random.key(0), index) for index in range(tasks)]
+    return stream, task, min(int(prefix.train) for prefix in prefixes)
 
 
 def _image_shape(
@@ -228,9 +246,7 @@ def _rehearse(
     """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
 
     def seen(params, batch: Batch):
-        if network.train is None:
-            return network.apply(params, batch.inputs)[1]
-        return network.train(params, batch.inputs, network.state)[1]
+        return forward(network, params, batch.inputs, network.state)[1]
 
     def trace(key):
         params = network.init(key)

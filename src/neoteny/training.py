@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from neoteny.interventions import TASK_START, Intervention, Penalty
-from neoteny.types import Batch, Learner, Network, PRNGKey, masked
+from neoteny.types import Batch, Learner, Network, PRNGKey, forward, masked
 
 
 class Trace(NamedTuple):
@@ -79,18 +79,12 @@ def trainer(
             network.state,
         )
 
-    def forward(params, state, inputs, classes):
-        if network.train is None:
-            outputs, features = network.apply(params, inputs)
-        else:
-            outputs, features, state = network.train(params, inputs, state)
-        return masked(outputs, classes), features, state
-
     def gradient_step(learner: Learner, rows: Batch, classes):
         def objective(params):
             outputs, features, network_state = forward(
-                params, learner.network_state, rows.inputs, classes
+                network, params, rows.inputs, learner.network_state
             )
+            outputs = masked(outputs, classes)
             loss = total = rowwise_loss(outputs, rows.labels).mean()
             states = []
             for penalty, state in zip(penalties, learner.penalties, strict=True):
@@ -108,7 +102,7 @@ def trainer(
 
     def intervene(learner: Learner, index: int, rows: Batch, key: PRNGKey, features=None):
         if features is None:
-            features = forward(learner.params, learner.network_state, rows.inputs, None)[1]
+            features = forward(network, learner.params, rows.inputs, learner.network_state)[1]
         learner, state = interventions[index].apply(
             learner,
             learner.interventions[index],

@@ -144,6 +144,15 @@ class Network(NamedTuple):
     train: Callable[..., tuple[Float[Array, "rows outputs"], Features, State]] | None = None
 
 
+def forward(
+    network: Network, params: Params, inputs: Num[Array, "rows *shape"], state: State
+) -> tuple[Float[Array, "rows outputs"], Features, State]:
+    """Outputs and features as while learning, and the network's state after it."""
+    if network.train is None:
+        return *network.apply(params, inputs), state
+    return network.train(params, inputs, state)
+
+
 class View(NamedTuple):
     """What else than parameters decides a network's outputs: its state, and which outputs count."""
 

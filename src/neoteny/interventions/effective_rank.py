@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Scalar
+from jaxtyping import Scalar
 
 from neoteny.errors import UserError
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
 from neoteny.probes import effective_rank
-from neoteny.types import Features, Network, Params, State
+from neoteny.types import Features, Network, forward
 
 
 def effective_rank_step(network: Network, *, learning_rate: float, layers: int = 0) -> Intervention:
@@ -36,7 +36,7 @@ def effective_rank_step(network: Network, *, learning_rate: float, layers: int =
         refuse_one_row(len(batch.labels))
 
         def mean_rank(params):
-            features, remembered = _seen(network, params, batch.inputs, learner.network_state)
+            _, features, remembered = forward(network, params, batch.inputs, learner.network_state)
             return mean_effective_rank(features, layers), remembered
 
         ascent, remembered = jax.grad(mean_rank, has_aux=True)(learner.params)
@@ -44,13 +44,6 @@ def effective_rank_step(network: Network, *, learning_rate: float, layers: int =
         return learner._replace(params=params, network_state=remembered), state
 
     return Intervention(init, apply)
-
-
-def _seen(network: Network, params: Params, inputs: Array, state: State) -> tuple[Features, State]:
-    """The features as in training, and the state of the network after it."""
-    if network.train is None:
-        return network.apply(params, inputs)[1], state
-    return network.train(params, inputs, state)[1:]
 
 
 def mean_effective_rank(features: Features, layers: int) -> Scalar:

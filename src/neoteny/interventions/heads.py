@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Bool
 
 from neoteny.errors import UserError, unknown
-from neoteny.interventions.surgery import reset_moments
+from neoteny.interventions.surgery import names, reset_moments
 from neoteny.types import Learner, Network, PRNGKey
 
 HEADS = {
@@ -48,7 +48,8 @@ def renew_head(
         fresh = network.init(key) if policy != "zeroed" else None
 
         def touched(path, leaf):
-            return jnp.broadcast_to(every if _within(path, network.head) else False, leaf.shape)
+            within = names(path)[: len(network.head)] == tuple(network.head)
+            return jnp.broadcast_to(every if within else False, leaf.shape)
 
         where = jax.tree_util.tree_map_with_path(touched, learner.params)
         new = jax.tree.map(jnp.zeros_like, learner.params) if fresh is None else fresh
@@ -57,11 +58,3 @@ def renew_head(
         return learner._replace(params=params, opt_state=opt_state)
 
     return renew
-
-
-def _within(path, head) -> bool:
-    names = [
-        next(getattr(step, kind) for kind in ("key", "idx", "name") if hasattr(step, kind))
-        for step in path
-    ]
-    return tuple(names[: len(head)]) == tuple(head)

@@ -16,7 +16,7 @@ Masks = Sequence[Bool[Array, " _"]]  # one mask for each layer, of that layer's 
 def at(tree: PyTree, path: Path) -> Array:
     """The array of `tree` that `path` leads to."""
     for leaf_path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if _names(leaf_path) == path:
+        if names(leaf_path) == path:
             return leaf
     raise KeyError(path)
 
@@ -25,7 +25,7 @@ def add_at(tree: PyTree, amounts: dict[Path, Array]) -> PyTree:
     """`tree` with an amount added to each array that `amounts` names."""
 
     def add(path, leaf):
-        return leaf + amounts[_names(path)] if _names(path) in amounts else leaf
+        return leaf + amounts[names(path)] if names(path) in amounts else leaf
 
     return jax.tree_util.tree_map_with_path(add, tree)
 
@@ -100,7 +100,7 @@ def _masks(tree: PyTree, places: Sequence[tuple[Place, ...]], masks: Masks) -> P
 
     def expand(path, leaf):
         whole = jnp.zeros(leaf.shape, bool)
-        for axis, mask in marks.get(_names(path), []):
+        for axis, mask in marks.get(names(path), []):
             shape = [1] * leaf.ndim
             shape[axis] = len(mask)
             whole |= jnp.broadcast_to(mask.reshape(shape), leaf.shape)
@@ -109,7 +109,7 @@ def _masks(tree: PyTree, places: Sequence[tuple[Place, ...]], masks: Masks) -> P
     return jax.tree_util.tree_map_with_path(expand, tree)
 
 
-def _names(path) -> Path:
+def names(path) -> Path:
     """A key path as plain names: dict keys, indices, attributes."""
     return tuple(
         next(getattr(step, kind) for kind in ("key", "idx", "name") if hasattr(step, kind))
