@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 import tiny
+from neoteny import api
 from neoteny.config import RunConfig, Setting, Study, changed, validated
 from neoteny.errors import UserError
 from neoteny.studies import STUDIES, load
@@ -103,6 +104,33 @@ def test_hyperparameters_reach_the_runs_of_their_method_alone():
     assert bp.setting == l2.setting
     kept = changed(study, {"hyperparameters.l2.weight_decay": "true"})
     assert expand(kept)[1].hyperparameters["weight_decay"] is True
+
+
+def test_a_method_may_learn_at_a_rate_of_its_own():
+    asked = api.plan(
+        tiny.study(methods=["bp", "l2"]), changes={"training_of.l2.learning_rate": 0.5}
+    )
+    rates = {run.method: run.setting.training.learning_rate for run in expand(asked)}
+    assert rates == {"bp": 0.001, "l2": 0.5}
+    assert all(not run.setting.training_of for run in expand(asked))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"training_of.l2.learning_rat": 0.5}, "no field `learning_rat`. Did you mean"),
+        ({"training_of.l2.learning_rate": -1.0}, "`training_of.l2`: `learning_rate` is -1.0"),
+        ({"training_of.l3.learning_rate": 0.5}, "no method with settings of its own `l3`"),
+    ],
+)
+def test_a_rate_of_its_own_that_cannot_work_is_named(change, words):
+    with pytest.raises(UserError, match=words):
+        api.plan(tiny.study(), changes=change)
+
+
+def test_seeds_may_start_elsewhere():
+    asked = api.plan(tiny.study(seeds=2, first_seed=7))
+    assert sorted(run.seed for run in expand(asked)) == [7, 8]
 
 
 def test_a_configuration_is_frozen():

@@ -18,7 +18,7 @@ FLOORS = [
     {"interventions"},
     {"methods", "training", "measuring", "monitor"},
     {"machine"},
-    {"loop", "plugins"},
+    {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis"},
     {"report"},
     {"api", "catalogue", "explanation", "tables", "progress", "planning"},

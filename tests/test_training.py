@@ -62,6 +62,18 @@ def test_the_scan_takes_the_steps_of_a_plain_loop(data):
     assert trace.diverged_step == -1
 
 
+@pytest.mark.parametrize("count", [None, 7])
+def test_rows_may_be_visited_as_they_lie(count):
+    key = jax.random.key(0)
+    if count is None:
+        order = minibatches(key, 10, 3, 2, shuffle=False)
+        assert order.reshape(2, -1).tolist() == [list(range(9))] * 2
+    else:
+        order, total = first_minibatches(key, 10, 3, 2, count, shuffle=False)
+        assert total == 4
+        assert order[:4].reshape(2, -1).tolist() == [list(range(6))] * 2
+
+
 def test_an_epoch_visits_every_row_at_most_once_and_epochs_differ():
     order = np.asarray(minibatches(jax.random.key(0), ROWS, SIZE, EPOCHS))
     first, second = order[: STEPS // 2].ravel(), order[STEPS // 2 :].ravel()

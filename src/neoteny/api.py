@@ -11,6 +11,7 @@ from neoteny.config import RunConfig, Study, changed, validated
 from neoteny.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from neoteny.estimate import Estimate
     from neoteny.methods import Method
     from neoteny.studies import Verdict
 
@@ -59,6 +60,8 @@ class Results(NamedTuple):
 def plan(
     study: str | Study,
     *,
+    scale: str | None = None,
+    protocol: str | None = None,
     methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -69,7 +72,7 @@ def plan(
     """
     from neoteny.methods import METHODS, make
 
-    known = studies.load(study) if isinstance(study, str) else study
+    known = studies.load(study, scale, protocol) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:
         listed = _listed(methods)
@@ -81,8 +84,8 @@ def plan(
         fields["seeds"] = seeds
     asked: Study = validated(Study, fields)
     for setting in asked.streams.values():
-        if strangers := setting.hyperparameters.keys() - METHODS.keys():
-            raise unknown("method with hyperparameters", min(strangers), METHODS)
+        if strangers := (setting.hyperparameters | setting.training_of).keys() - METHODS.keys():
+            raise unknown("method with settings of its own", min(strangers), METHODS)
         for method, values in setting.hyperparameters.items():
             make(method, values)  # a typo is one even where that method is not run this time
     return asked
@@ -91,6 +94,8 @@ def plan(
 def run(
     study: str | Study,
     *,
+    scale: str | None = None,
+    protocol: str | None = None,
     out: Path | str | None = None,
     methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
@@ -107,6 +112,7 @@ def run(
     **Arguments:**
 
     - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`.
+    - `scale`, `protocol`: of a study that comes in several sizes; see `studies.load`.
     - `out`: the folder of its runs; by default `runs/<study>`.
     - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
       `"bp,l2_er"`. Those of the study if not given.
@@ -132,7 +138,9 @@ def run(
             f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
             "file that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1`."
         )
-    asked = plan(study, methods=methods, seeds=seeds, changes=changes)
+    asked = plan(
+        study, scale=scale, protocol=protocol, methods=methods, seeds=seeds, changes=changes
+    )
     folder = Path(out or Path("runs") / asked.name)
     source = Path(data) if data else None
     runs = sweep.expand(asked)
@@ -142,6 +150,34 @@ def run(
     jobs = jobs if loop.on_cpu() else 1  # runs take turns on an accelerator
     outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
     return Results(folder, tuple(outcomes))
+
+
+def estimate(
+    study: str | Study,
+    *,
+    jobs: int = 1,
+    data: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    **choice: Any,
+) -> "Estimate":
+    """How long a study would take here, from a few of its steps; trains and writes nothing.
+
+    **Arguments:** as of `run`; `choice` has those of `plan`.
+
+    **Raises:** `UserError` as `run` does.
+    """
+    from neoteny import loop, streams
+    from neoteny import plugins as plugin_files
+
+    paths = [Path(path) for path in plugins]
+    for path in paths:
+        plugin_files.load(path)
+    runs = sweep.expand(plan(study, **choice))
+    source = Path(data) if data else None
+    for name in sorted({config.setting.stream.dataset for config in runs}):
+        streams.load(name, folder=source)
+    jobs = jobs if loop.on_cpu() else 1
+    return sweep.estimate(runs, jobs=jobs, data=source, plugins=paths)
 
 
 def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]:

@@ -62,6 +62,19 @@ def list_members(
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
+    scale: Annotated[
+        str | None,
+        typer.Option(help="smoke, desk or paper, of a study that has sizes; by default desk."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="corrected or published: with the flaws of the paper's code, to compare."
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how long it would take, and stop.")
+    ] = False,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the study.")
     ] = None,
@@ -84,9 +97,29 @@ def run(
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
 
+    asked: dict[str, Any] = {
+        "scale": scale,
+        "protocol": protocol,
+        "methods": methods,
+        "seeds": seeds,
+        "changes": _assignments(changes or []),
+        "jobs": jobs or _cores(),
+        "data": data,
+        "plugins": plugin or [],
+    }
+    if estimate:
+        from neoteny.estimate import sentence
+
+        typer.echo(sentence(api.estimate(study, **asked)))
+        return
+
     def start(runs: list[Any]) -> None:
         for sentence in studies.advise(runs):
             _say(sentence)
+        if scale == "paper":
+            from neoteny.estimate import sentence
+
+            _say(sentence(api.estimate(study, **asked)))
         progress.start(runs)
 
     try:
@@ -94,12 +127,7 @@ def run(
             results = api.run(
                 study,
                 out=out,
-                methods=methods,
-                seeds=seeds,
-                jobs=jobs or _cores(),
-                data=data,
-                plugins=plugin or [],
-                changes=_assignments(changes or []),
+                **asked,
                 on_task=progress.task_done,
                 on_start=start,
                 download=progress.downloading,

@@ -13,7 +13,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Cadence = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Metric = Literal["online_accuracy", "final_accuracy"]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Metric = Literal["online_accuracy", "final_accuracy", "heldout_accuracy"]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder, and never of one above
 
 
@@ -38,6 +39,9 @@ class StreamConfig(_Data):
     )
     dataset: str = Field(default="digits", description="`neoteny list datasets`")
     rows: Count | None = Field(default=None, description="training rows used; all of them if unset")
+    shrink: Count = Field(
+        default=1, description="images this much smaller a side: each block of pixels its mean"
+    )
     options: dict[str, Scalar] = Field(default={}, description="of the rule, by name")
 
 
@@ -70,6 +74,9 @@ class TrainingConfig(_Data):
         default=1, description="rows in a mini-batch; 1 and one epoch is online learning"
     )
     epochs: Count = 1
+    order: Literal["shuffled", "fixed"] = Field(
+        default="shuffled", description="of a task's rows, anew each epoch or as they lie"
+    )
     optimiser_state: Literal["carried", "reset"] = Field(
         default="carried", description="over task boundaries"
     )
@@ -133,6 +140,25 @@ class Setting(_Data):
     training: TrainingConfig = TrainingConfig()
     probes: ProbesConfig = ProbesConfig()
     hyperparameters: dict[str, dict[str, Scalar]] = Field(default={}, description="by method")
+    training_of: dict[str, dict[str, Scalar]] = Field(
+        default={}, description="by method, what it has of `training` for itself: a learning rate"
+    )
+
+    @model_validator(mode="after")
+    def _training_is_possible(self) -> "Setting":
+        for method in self.training_of:
+            try:
+                self.trained(method)
+            except ValidationError as error:
+                raise ValueError(
+                    f"`training_of.{method}`: {_explain(TrainingConfig, error)}"
+                ) from None
+        return self
+
+    def trained(self, method: str) -> TrainingConfig:
+        """How tasks are learnt by `method`: as by all, but for what it has for itself."""
+        own = self.training.model_dump() | self.training_of.get(method, {})
+        return TrainingConfig.model_validate(own)
 
 
 class RunConfig(_Data):
@@ -141,7 +167,7 @@ class RunConfig(_Data):
     study: str
     stream: str
     method: str
-    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+    seed: Seed
     tasks: Count
     hyperparameters: dict[str, Scalar]
     setting: Setting
@@ -154,6 +180,7 @@ class Study(_Data):
     title: str = ""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("bp", "l2", "l2_er")
     seeds: Count = 3
+    first_seed: Seed = Field(default=0, description="others than those that settings were tuned on")
     streams: Annotated[dict[Name, Setting], Field(min_length=1)]
 
 
@@ -187,7 +214,7 @@ def changed(study: Study, changes: Mapping[str, Any]) -> Study:
 
 def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
     for depth, step in enumerate(steps[:-1]):
-        if step not in data and "hyperparameters" not in steps[:depth]:
+        if step not in data and not {"hyperparameters", "training_of"} & {*steps[:depth]}:
             prefix = "".join(f"{above}." for above in steps[:depth])
             raise unknown("field", prefix + step, [prefix + name for name in data])
         data = data.setdefault(step, {})

@@ -52,7 +52,7 @@ def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Stream, 
     """Everything a run needs, built and checked but not yet compiled."""
     setting = config.setting
     source = setting.stream
-    dataset = _dataset(source.dataset, source.rows, str(data) if data else None)
+    dataset = _dataset(source.dataset, source.rows, source.shrink, str(data) if data else None)
     stream, task, smallest = _stream(
         source.model_dump_json(),
         str(data) if data else None,
@@ -107,7 +107,7 @@ def _stream(
     """A stream, the shapes of its tasks, and the training rows of the smallest of the first."""
     del rule  # a redefined rule must not meet the old one's stream
     source = StreamConfig.model_validate_json(source_json)
-    dataset = _dataset(source.dataset, source.rows, folder)
+    dataset = _dataset(source.dataset, source.rows, source.shrink, folder)
     stream = streams.make(source.rule, dataset, source.options)
     task = streams.shapes(stream)
     if task.prefix is None:
@@ -147,9 +147,10 @@ class Rows(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _dataset(name: str, rows: int | None, folder: str | None):
+def _dataset(name: str, rows: int | None, shrink: int, folder: str | None):
     dataset = streams.load(name, folder=folder)
-    return dataset if rows is None else streams.subset(dataset, rows)
+    dataset = dataset if rows is None else streams.subset(dataset, rows)
+    return dataset if shrink == 1 else streams.shrunk(dataset, shrink)
 
 
 @lru_cache(maxsize=64)
@@ -198,6 +199,7 @@ def _machine(
         reset_optimiser=training.optimiser_state == "reset",
         head=renew_head(network, optimiser, training.head),
         augment=_augmentation(training.augmentation, rows.shape, image_shape),
+        shuffle=training.order == "shuffled",
     )
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn))
     return Machine(network, compiled, observer, steps, num_classes, training.head, rows.numeric)

@@ -85,23 +85,32 @@ def l2_er(
 
 def cbp(*, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99) -> Method:
     """Continual backprop (Dohare et al., 2024): units of least utility start over."""
+    return _replacing(act.continual_backprop, replacement_rate, maturity, decay)
+
+
+def published_cbp(
+    *, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99
+) -> Method:
+    """Continual backprop as the main paper's code has it: units of *most* utility start over.
+
+    A baseline to compare with, not to use; see `interventions.published_continual_backprop`.
+    """
+    return _replacing(act.published_continual_backprop, replacement_rate, maturity, decay)
+
+
+def _replacing(
+    replace: Callable[..., Intervention], replacement_rate: float, maturity: int, decay: float
+) -> Method:
     if not 0 <= maturity < 2**31:
         raise UserError(f"`maturity` is {maturity}, but counts from 0 to 2**31 - 1 mini-batches.")
     if not 0 <= decay < 1:
         raise UserError(f"`decay` is {decay}; the decay of a running mean is from 0 to below 1.")
     if not _positive("replacement_rate", replacement_rate):
         return Method()
+    options = {"replacement_rate": replacement_rate, "maturity": maturity, "decay": decay}
     return Method(
         surgery=True,
-        interventions=lambda network, optimiser: (
-            act.continual_backprop(
-                network,
-                optimiser,
-                replacement_rate=replacement_rate,
-                maturity=maturity,
-                decay=decay,
-            ),
-        ),
+        interventions=lambda network, optimiser: (replace(network, optimiser, **options),),
     )
 
 
@@ -157,7 +166,19 @@ def reset() -> Method:
 
 METHODS: dict[str, Callable[..., Method]] = {
     recipe.__name__: recipe
-    for recipe in (bp, l2, er, l2_er, cbp, snp, layernorm_l2, spectral, l2_init, reset)
+    for recipe in (
+        bp,
+        l2,
+        er,
+        l2_er,
+        cbp,
+        snp,
+        layernorm_l2,
+        spectral,
+        l2_init,
+        reset,
+        published_cbp,
+    )
 }
 """The recipes by name. Add your own: `METHODS["mine"] = mine`."""
 

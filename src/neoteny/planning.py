@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from neoteny.curvature import cost
 from neoteny.errors import UserError
+from neoteny.estimate import duration
 
 _DEPTH, _OUTPUTS = 96, 1000
 
@@ -60,7 +61,7 @@ def warning(folder: Any, **choice: Any) -> str | None:
     if total["seconds"] < SLOW and total["gigabytes_held"] < LARGE / 1e9:
         return None
     return (
-        f"Measuring takes some {_duration(total['seconds'])} and {total['gigabytes_held']:.2g} GB "
+        f"Measuring takes some {duration(total['seconds'])} and {total['gigabytes_held']:.2g} GB "
         "by the cost model; fewer `--rows` take less, by their square or more."
     )
 
@@ -136,13 +137,6 @@ def _total(parts: list[tuple[cost.Cost, int]]) -> Row:
     summed = {name: sum(row[name] for row in made) for name in made[0] if name != "probe"}
     held = max(row["gigabytes_held"] for row in made)
     return {"probe": "all together"} | summed | {"gigabytes_held": held}
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds > 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def _model(size: str) -> cost.Model:

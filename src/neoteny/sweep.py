@@ -5,13 +5,17 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neoteny.config import RunConfig, Study
 from neoteny.errors import UserError
+
+if TYPE_CHECKING:
+    from neoteny.estimate import Estimate
 
 
 class Outcome(NamedTuple):
@@ -36,11 +40,17 @@ def expand(study: Study) -> list[RunConfig]:
             tasks=setting.tasks,
             hyperparameters=setting.hyperparameters.get(method, {}),
             # what other methods are set to is no part of this run
-            setting=setting.model_copy(update={"hyperparameters": {}}),
+            setting=setting.model_copy(
+                update={
+                    "hyperparameters": {},
+                    "training": setting.trained(method),
+                    "training_of": {},
+                }
+            ),
         )
         for stream, setting in study.streams.items()
         for method in dict.fromkeys(study.methods)
-        for seed in range(study.seeds)
+        for seed in range(study.first_seed, study.first_seed + study.seeds)
     ]
 
 
@@ -197,6 +207,18 @@ def _shares(jobs: int) -> list[set[int] | None]:
 
 
 def _worker(line, cores, out, data, plugins) -> None:
+    _settle(cores, plugins)
+    while True:
+        try:
+            config = RunConfig.model_validate_json(line.recv())
+        except EOFError:
+            return
+        outcome = _run_here(config, out, data, lambda done: _tell(line, "task", done))
+        _tell(line, outcome.status, outcome.reason)
+
+
+def _settle(cores: set[int] | None, plugins: Sequence[Path]) -> None:
+    """Make a fresh process one that works for this one: on its cores, with the user's members."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     if cores is not None:
         os.sched_setaffinity(0, cores)
@@ -205,13 +227,23 @@ def _worker(line, cores, out, data, plugins) -> None:
 
     for plugin in plugins:
         load(plugin)
-    while True:
-        try:
-            config = RunConfig.model_validate_json(line.recv())
-        except EOFError:
-            return
-        outcome = _run_here(config, out, data, lambda done: _tell(line, "task", done))
-        _tell(line, outcome.status, outcome.reason)
+
+
+def estimate(
+    runs: Sequence[RunConfig], *, jobs: int, data: Path | None, plugins: Sequence[Path] = ()
+) -> "Estimate":
+    """How long `runs` would take on so many processes, found in one like them."""
+    with ProcessPoolExecutor(
+        1, get_context("spawn"), initializer=_settle, initargs=(_shares(jobs)[0], plugins)
+    ) as pool:
+        return pool.submit(_estimate, [run.model_dump_json() for run in runs], jobs, data).result()
+
+
+def _estimate(runs: list[str], jobs: int, data: Path | None) -> "Estimate":
+    from neoteny import estimate as estimates
+
+    read = RunConfig.model_validate_json
+    return estimates.estimate([read(run) for run in runs], jobs=jobs, data=data)
 
 
 def _tell(line, kind: str, content: Any) -> None:

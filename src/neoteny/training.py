@@ -53,12 +53,13 @@ def trainer(
     reset_optimiser: bool = False,
     head: Callable | None = None,
     augment: Callable | None = None,
+    shuffle: bool = True,
 ) -> Trainer:
     """Compose the parts of a method into one step function and scan it over a task.
 
-    Rows are visited in a fresh random order each epoch; rows that do not fill a last mini-batch
-    are left out of that epoch. Interventions that act every `k > 1` mini-batches sit between
-    inner scans rather than behind a condition in each step. Interventions run in the order of
+    Rows are visited in a fresh random order each epoch, or as they lie; those that do not fill a
+    last mini-batch are left out of that epoch. Interventions that act every `k > 1` mini-batches
+    sit between inner scans rather than behind a condition in each step. They run in the order of
     the method's list, and so do those that fall due at the same step.
 
     A task of fewer rows than its arrays hold runs the program of the whole one, and only skips
@@ -68,6 +69,7 @@ def trainer(
 
     - `head(learner, key, opened) -> learner`: what becomes of the output layer at a task's start.
     - `augment(key, inputs) -> inputs`: changes each mini-batch before its step.
+    - `shuffle`: visit rows in another order each epoch.
     """
 
     def initialise(params) -> Learner:
@@ -135,10 +137,12 @@ def trainer(
         order_key, step_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         augment_key = jax.random.fold_in(key, 3)  # 2 draws what happens at the task's start
         if rows is None:
-            order = minibatches(order_key, len(data.labels), batch, epochs)
+            order = minibatches(order_key, len(data.labels), batch, epochs, shuffle=shuffle)
             total = None
         else:
-            order, total = first_minibatches(order_key, len(data.labels), batch, epochs, rows)
+            order, total = first_minibatches(
+                order_key, len(data.labels), batch, epochs, rows, shuffle=shuffle
+            )
         numbers = jnp.arange(len(order))
         within = lambda done, act, state: (
             act(state) if total is None else jax.lax.cond(done <= total, act, lambda s: s, state)
@@ -207,11 +211,15 @@ def trainer(
     return Trainer(initialise, begin, learn)
 
 
-def minibatches(key: PRNGKey, rows: int, batch: int, epochs: int) -> Int[Array, "steps {batch}"]:
+def minibatches(
+    key: PRNGKey, rows: int, batch: int, epochs: int, *, shuffle: bool = True
+) -> Int[Array, "steps {batch}"]:
     """Row numbers of every mini-batch of a task, epoch after epoch, each in its own order."""
     steps = rows // batch
 
     def epoch(index):
+        if not shuffle:
+            return jnp.arange(steps * batch).reshape(steps, batch)
         order = jax.random.permutation(jax.random.fold_in(key, index), rows)
         return order[: steps * batch].reshape(steps, batch)
 
@@ -219,7 +227,13 @@ def minibatches(key: PRNGKey, rows: int, batch: int, epochs: int) -> Int[Array, 
 
 
 def first_minibatches(
-    key: PRNGKey, rows: int, batch: int, epochs: int, count: Int[Array, ""] | int
+    key: PRNGKey,
+    rows: int,
+    batch: int,
+    epochs: int,
+    count: Int[Array, ""] | int,
+    *,
+    shuffle: bool = True,
 ) -> tuple[Int[Array, "steps {batch}"], Int[Array, ""]]:
     """Mini-batches of the first `count` rows alone, and how many there are: the first ones.
 
@@ -227,6 +241,8 @@ def first_minibatches(
     """
 
     def epoch(index):
+        if not shuffle:
+            return jnp.arange(rows, dtype=jnp.int32)
         draw = jax.random.uniform(jax.random.fold_in(key, index), (rows,), jnp.float32)
         return jnp.argsort(jnp.where(jnp.arange(rows) < count, draw, jnp.inf)).astype(jnp.int32)
 

@@ -14,8 +14,10 @@ from neoteny.interventions import (
     continual_backprop,
     effective_rank_penalty,
     effective_rank_step,
+    elementwise_adam,
     every,
     l2_init,
+    published_continual_backprop,
     reset,
     shrink_and_perturb,
     spectral,
@@ -26,6 +28,7 @@ from neoteny.types import Batch, Learner
 
 NETWORK = mlp((6, 8, 7, 3))
 SGD = optax.sgd(0.1)
+ADAM = elementwise_adam(0.1)
 
 
 @pytest.fixture
@@ -213,6 +216,35 @@ def test_ties_in_utility_never_replace_too_many(learner, rows):
     for layer, units in zip(replaced, (8, 7), strict=True):
         assert layer[5:].sum() <= 0.1 * units * 35
         assert layer[5:].sum(1).max() == 1
+
+
+# ---- continual backprop as published
+
+
+def test_the_published_one_replaces_the_unit_of_highest_utility(learner, rows):
+    intervention = published_continual_backprop(NETWORK, SGD, replacement_rate=0.15, maturity=5)
+    after, _, replaced = _live(intervention, learner, rows, 6)
+    features = NETWORK.apply(learner.params, rows.inputs)[1]
+    for layer, feature, next_layer in zip(replaced, features, learner.params[1:], strict=True):
+        utility = np.abs(feature).mean(0) * np.abs(next_layer["kernel"]).mean(1)
+        assert not layer[:5].any()
+        assert layer[5].tolist() == (np.arange(len(utility)) == np.argmax(utility)).tolist()
+    # and gives it outgoing weights that are not zero, so that outputs change at once
+    gone = int(np.flatnonzero(replaced[1][5])[0])
+    assert np.all(after.params[2]["kernel"][gone] != 0)
+    assert np.all(after.params[2]["kernel"][gone] != learner.params[2]["kernel"][gone])
+    assert not after.params[1]["bias"][gone]
+
+
+@pytest.mark.parametrize(("rule", "kept"), [(optax.sgd(0.1, momentum=0.9), True), (ADAM, False)])
+def test_the_published_one_leaves_momentum_and_forgets_moments_of_adam(learner, rows, rule, kept):
+    intervention = published_continual_backprop(NETWORK, rule, replacement_rate=0.15, maturity=0)
+    ones = jax.tree.map(lambda leaf: jnp.ones_like(leaf), rule.init(learner.params))
+    used = learner._replace(opt_state=ones)
+    after, _, replaced = _live(intervention, used, rows, 1)
+    assert replaced[0].sum() == replaced[1].sum() == 1
+    same = all(np.all(leaf == 1) for leaf in jax.tree.leaves(after.opt_state))
+    assert same == kept
 
 
 # ---- when

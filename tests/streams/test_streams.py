@@ -324,3 +324,33 @@ def test_a_network_needs_as_many_outputs_as_the_tasks_name_classes():
         "class-groups": 5,
         "slowly-changing-regression": 1,
     }
+
+
+def test_rows_may_be_held_out_of_the_training_rows_and_the_last_repeated(key):
+    """The main paper's protocol: others at each task, and the end of the rest once more."""
+    rows, held = 240, 40
+    inputs = jnp.tile(jnp.arange(rows, dtype=jnp.float32)[:, None], (1, 3))
+    labels = jnp.arange(rows, dtype=jnp.int32)
+    data = Dataset("rows", Batch(inputs, labels), Batch(inputs[:5], labels[:5]), rows)
+    stream = streams.permuted_pixels(data, heldout=held, repeat_last=2)
+    one, other = (stream(key, index) for index in (0, 1))
+    train, unseen = np.asarray(one.train.labels), np.asarray(one.heldout.labels)
+    assert len(train) == rows - held + 200
+    assert len(unseen) == held
+    first, last = train[: rows - held], train[rows - held :]
+    assert sorted([*first, *unseen]) == list(range(rows))
+    np.testing.assert_array_equal(last, np.tile(first[-100:], 2))
+    np.testing.assert_array_equal(one.train.inputs[:, 0], train)
+    assert set(unseen) != set(np.asarray(other.heldout.labels))
+    with pytest.raises(UserError, match=r"`heldout` is 200, but of the 240 .* from 0 to 140"):
+        streams.permuted_pixels(data, heldout=200, repeat_last=1)
+
+
+def test_bytes_may_be_left_unscaled(key):
+    images = jnp.arange(8, dtype=jnp.uint8)[:, None, None, None] * jnp.ones((1, 2, 2, 1), jnp.uint8)
+    batch = Batch(images, jnp.arange(8, dtype=jnp.int32) % 4)
+    data = Dataset("bytes", batch, batch, 4, (2, 2, 1))
+    plain, unscaled = (streams.class_pairs(data, scaled=scaled)(key, 0) for scaled in (True, False))
+    assert plain.train.inputs.dtype == jnp.uint8
+    assert unscaled.train.inputs.dtype == jnp.float32
+    np.testing.assert_array_equal(plain.train.inputs, unscaled.train.inputs)

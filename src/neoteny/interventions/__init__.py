@@ -14,6 +14,7 @@ from neoteny.interventions.effective_rank import effective_rank_step
 from neoteny.interventions.heads import HEADS, MASKED, renew_head
 from neoteny.interventions.optimisers import elementwise_adam, weight_decay
 from neoteny.interventions.penalties import effective_rank_penalty, l2_init, spectral
+from neoteny.interventions.published_continual_backprop import published_continual_backprop
 from neoteny.interventions.resets import reset, shrink_and_perturb
 from neoteny.interventions.surgery import reinitialise_units
 
@@ -31,6 +32,7 @@ __all__ = [
     "elementwise_adam",
     "every",
     "l2_init",
+    "published_continual_backprop",
     "reinitialise_units",
     "renew_head",
     "reset",

@@ -8,7 +8,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
-from neoteny.interventions.surgery import add_at, at, by_unit, reinitialise_units
+from neoteny.interventions.surgery import (
+    add_at,
+    at,
+    by_unit,
+    outgoing_size,
+    reinitialise_units,
+)
 from neoteny.types import Learner, Network, UnitGroup
 
 
@@ -64,7 +70,7 @@ def continual_backprop(
     def apply(learner, state, *, key, batch, features):
         del batch
         observed = [
-            _observe(ledger, feature, _outgoing_size(learner, group), decay)
+            _observe(ledger, feature, outgoing_size(learner.params, group), decay)
             for ledger, feature, group in zip(state, features, network.units, strict=True)
         ]
         counts = [jnp.floor(_owed(ledger, replacement_rate, maturity)) for ledger in observed]
@@ -89,15 +95,6 @@ def continual_backprop(
         return jax.lax.cond(some, replace, lambda *same: same, learner, ledgers)
 
     return Intervention(init, apply)
-
-
-def _outgoing_size(learner: Learner, group: UnitGroup) -> Float[Array, " units"]:
-    """The mean absolute outgoing weight of each unit, over all that read it."""
-    sizes = [
-        jnp.abs(by_unit(at(learner.params, place.path), place)).reshape(group.size, -1)
-        for place in group.outgoing
-    ]
-    return jnp.concatenate(sizes, axis=1).mean(1)
 
 
 def _observe(

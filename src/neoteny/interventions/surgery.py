@@ -76,6 +76,39 @@ def reinitialise_units(
     return learner._replace(params=params, opt_state=opt_state, network_state=state)
 
 
+def redraw_units(
+    learner: Learner,
+    groups: Sequence[UnitGroup],
+    masks: Masks,
+    fresh: Params,
+    optimiser: optax.GradientTransformation,
+) -> Learner:
+    """Give the masked units new incoming *and* new outgoing weights, which changes the outputs.
+
+    Moments of Adam that belong to a touched weight are forgotten, momentum is not.
+    """
+    incoming = _masks(learner.params, [group.incoming for group in groups], masks)
+    outgoing = _masks(learner.params, [group.outgoing for group in groups], masks)
+    touched = jax.tree.map(jnp.logical_or, incoming, outgoing)
+    params = jax.tree.map(
+        lambda old, new, mask: jnp.where(mask, new, old), learner.params, fresh, touched
+    )
+    momentum = lambda part: isinstance(part, optax.TraceState)
+    opt_state = learner.opt_state
+    if not any(map(momentum, jax.tree.leaves(opt_state, is_leaf=momentum))):
+        opt_state = reset_moments(optimiser, opt_state, params, touched)
+    return learner._replace(params=params, opt_state=opt_state)
+
+
+def outgoing_size(params: Params, group: UnitGroup) -> Float[Array, " units"]:
+    """The mean absolute outgoing weight of each unit, over all that read it."""
+    sizes = [
+        jnp.abs(by_unit(at(params, place.path), place)).reshape(group.size, -1)
+        for place in group.outgoing
+    ]
+    return jnp.concatenate(sizes, axis=1).mean(1)
+
+
 def reset_moments(
     optimiser: optax.GradientTransformation, opt_state: State, params: Params, touched: PyTree
 ) -> State:

@@ -27,6 +27,7 @@ from neoteny.streams.permuted_pixels import permuted_pixels
 from neoteny.streams.random_labels import random_labels
 from neoteny.streams.rotated import rotated
 from neoteny.streams.selection import classes, resident, subset
+from neoteny.streams.shrinking import shrunk
 from neoteny.streams.slowly_changing_regression import slowly_changing_regression
 from neoteny.streams.warm_start import warm_start
 from neoteny.types import Dataset, Stream, Task
@@ -128,6 +129,7 @@ __all__ = [
     "resident",
     "rotated",
     "shapes",
+    "shrunk",
     "slowly_changing_regression",
     "subset",
     "warm_start",

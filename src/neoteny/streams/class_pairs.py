@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from neoteny.streams.class_rows import Index, dealt, shuffled, tables, within
-from neoteny.types import Dataset, PRNGKey, Stream, Task
+from neoteny.types import Batch, Dataset, PRNGKey, Stream, Task
 
 
-def class_pairs(dataset: Dataset, *, classes_per_task: int = 2) -> Stream:
+def class_pairs(dataset: Dataset, *, classes_per_task: int = 2, scaled: bool = True) -> Stream:
     """Each task is to tell two classes of `dataset` apart, named 0 and 1 whichever they are.
 
     The classes are put in a random order and taken two by two; once they are used up they are
@@ -19,6 +19,7 @@ def class_pairs(dataset: Dataset, *, classes_per_task: int = 2) -> Stream:
     **Arguments:**
 
     - `classes_per_task`: more than two, for the same with larger tasks.
+    - `scaled`: with `False` bytes are numbers from 0 to 255, as the main paper's code has them.
 
     **Raises:** `UserError` if `dataset` has fewer classes than a task, or a class without rows.
 
@@ -33,9 +34,12 @@ def class_pairs(dataset: Dataset, *, classes_per_task: int = 2) -> Stream:
         order, place = shuffled(key, index, cycle, dataset.num_classes)
         chosen = jax.lax.dynamic_slice(order, (place * classes_per_task,), (classes_per_task,))
         return Task(
-            dealt(dataset.train, train, chosen, classes_per_task)[0],
-            dealt(dataset.heldout, heldout, chosen, classes_per_task)[0],
+            given(dealt(dataset.train, train, chosen, classes_per_task)[0]),
+            given(dealt(dataset.heldout, heldout, chosen, classes_per_task)[0]),
             classes=jnp.ones(classes_per_task, bool),
         )
+
+    def given(batch: Batch) -> Batch:
+        return batch if scaled else batch._replace(inputs=batch.inputs.astype(jnp.float32))
 
     return task

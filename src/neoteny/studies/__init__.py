@@ -1,27 +1,57 @@
 """Studies: runs arranged so that a claim can be judged, and the judgement."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from neoteny.config import RunConfig, Setting, Study, validated
 from neoteny.errors import UserError, unknown
-from neoteny.studies import early_warning, plasticity, what_predicts_plasticity
+from neoteny.studies import (
+    continual_imagenet,
+    early_warning,
+    incremental_cifar,
+    permuted_mnist,
+    plasticity,
+    published,
+    scales,
+    what_predicts_plasticity,
+)
 from neoteny.studies.early_warning import EARLY_WARNING
 from neoteny.studies.plasticity import Verdict, late_gap
 from neoteny.studies.spectral_collapse_digits import SPECTRAL_COLLAPSE_DIGITS
 from neoteny.studies.what_predicts_plasticity import WHAT_PREDICTS_PLASTICITY
 
+SIZED: dict[str, Callable[..., Study]] = {
+    permuted_mnist.NAME: permuted_mnist.permuted_mnist,
+    continual_imagenet.NAME: continual_imagenet.continual_imagenet,
+    incremental_cifar.NAME: incremental_cifar.incremental_cifar,
+}
+"""Studies that come in several sizes: `(scale, protocol) -> Study`."""
+
 STUDIES: dict[str, Study] = {
     study.name: study
-    for study in (SPECTRAL_COLLAPSE_DIGITS, WHAT_PREDICTS_PLASTICITY, EARLY_WARNING)
+    for study in (
+        SPECTRAL_COLLAPSE_DIGITS,
+        WHAT_PREDICTS_PLASTICITY,
+        EARLY_WARNING,
+        *(sized() for sized in SIZED.values()),
+    )
 }
-"""The studies that come with neoteny, by name."""
+"""The studies that come with neoteny, by name; of those in `SIZED` the one for a desk."""
 
 JUDGES = {
     WHAT_PREDICTS_PLASTICITY.name: what_predicts_plasticity.judge,
     EARLY_WARNING.name: early_warning.judge,
 }
 """Studies with a claim of their own; of all others the claim is that of `plasticity`."""
+
+COMPARED = {
+    scales.named(study.NAME, scale, protocol): partial(published.judge, published=study.PUBLISHED)
+    for study in (permuted_mnist, continual_imagenet, incremental_cifar)
+    for scale in scales.SCALES
+    for protocol in scales.PROTOCOLS
+}
+"""Studies that are compared with a published table besides."""
 
 
 def judge(connection, study: str | None = None) -> list[Verdict]:
@@ -33,10 +63,17 @@ def judge(connection, study: str | None = None) -> list[Verdict]:
     **Raises:** `UserError` for a study that is not known.
     """
     rows = connection.execute("SELECT DISTINCT study FROM tasks ORDER BY study").fetchall()
-    if study is not None and study not in STUDIES:
-        raise unknown("study", study, STUDIES)
+    known = STUDIES | dict.fromkeys(COMPARED)
+    if study is not None and study not in known:
+        raise unknown("study", study, known)
+    compared = [
+        verdict
+        for (name,) in rows
+        if (judge_one := COMPARED.get(study or name)) is not None
+        for verdict in judge_one(connection, name)
+    ]
     if study is not None and study not in JUDGES:
-        return plasticity.judge(connection)
+        return [*plasticity.judge(connection), *compared]
     judges = {name: JUDGES.get(study or name) for (name,) in rows}
     own = [
         verdict
@@ -45,7 +82,7 @@ def judge(connection, study: str | None = None) -> list[Verdict]:
         for verdict in judge_one(connection, name)
     ]
     besides = tuple(name for name, judge_one in judges.items() if judge_one is not None)
-    return [*plasticity.judge(connection, besides=besides), *own]
+    return [*plasticity.judge(connection, besides=besides), *compared, *own]
 
 
 def advise(runs: Iterable[RunConfig]) -> list[str]:
@@ -73,12 +110,28 @@ def _too_seldom(stream: str, setting: Setting) -> dict[str, str]:
     }
 
 
-def load(name: str) -> Study:
+def load(name: str, scale: str | None = None, protocol: str | None = None) -> Study:
     """A study by its name, or from a TOML file of the same fields.
 
-    **Raises:** `UserError` for an unknown name, or a file that is missing, no TOML, or has a
-    field that is unknown or impossible.
+    **Arguments:**
+
+    - `scale`, `protocol`: for the studies in `SIZED`. `smoke` takes seconds, on the embedded
+      digits; `desk`, the default, under an hour on two cores; `paper` is the paper's own size.
+      `corrected`, the default, trains on all rows once, in fresh order, with the methods as their
+      papers define them; `published` has the settings and the flaws of the paper's code.
+
+    **Raises:** `UserError` for an unknown name, scale or protocol, a study of one size, or a
+    file that is missing, no TOML, or has a field that is unknown or impossible.
     """
+    if scale is not None or protocol is not None:
+        scales.check(scale or "desk", protocol or "corrected")
+        if name not in SIZED:
+            option = "scale" if scale is not None else "protocol"
+            raise UserError(
+                f"`{option}` is {scale or protocol}, but `{name}` comes in one size. Leave "
+                f"`--{option}` out; it goes with {', '.join(SIZED)}."
+            )
+        return SIZED[name](scale or "desk", protocol or "corrected")
     if name in STUDIES:
         return STUDIES[name]
     if not name.endswith(".toml"):
@@ -99,4 +152,4 @@ def _from_toml(path: Path) -> Study:
     return validated(Study, {"name": path.stem} | data)
 
 
-__all__ = ["STUDIES", "Study", "Verdict", "advise", "judge", "late_gap", "load"]
+__all__ = ["SIZED", "STUDIES", "Study", "Verdict", "advise", "judge", "late_gap", "load"]

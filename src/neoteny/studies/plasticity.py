@@ -95,7 +95,7 @@ def _loses(stream: str, lives: dict[int, Life]) -> Verdict:
         stream,
         "bp loses plasticity",
         outcome,
-        f"gap to a fresh network in the last third {_points(gap)}"
+        f"gap to a fresh network in the last third {points(gap)}"
         f"{_remedy(gap, lives, 'fresh_every')}, {_seeds(lives)}",
     )
 
@@ -143,13 +143,13 @@ def _keeps_both(stream: str, method: str, lives: dict[str, dict[int, Life]]) -> 
         holds=gap.low > -TOLERANCE and share.low > KEPT,
         fails=gap.high < -TOLERANCE or share.high < KEPT,
     )
-    evidence = f"gap to a fresh network in the last third {_points(gap)}"
+    evidence = f"gap to a fresh network in the last third {points(gap)}"
     evidence += _remedy(gap, own, "fresh_every")
     evidence += f"; eigenvalues left {_percent(share)}{_remedy(share, own, 'spectrum_every')}"
     if "bp" in lives:
         shared = sorted(own.keys() & lives["bp"].keys())
         ahead = _interval([_late(own[seed]) - _late(lives["bp"][seed]) for seed in shared])
-        evidence += f"; late accuracy against bp {_points(ahead)}"
+        evidence += f"; late accuracy against bp {points(ahead)}"
     return Verdict(
         stream, f"{method} keeps accuracy and spectrum", outcome, f"{evidence}, {_seeds(own)}"
     )
@@ -245,7 +245,7 @@ def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]
         f"WHERE {mine} ORDER BY seed",
         which,
     ).fetchone()
-    fresh = {"final_accuracy": "fresh_accuracy", "online_accuracy": "fresh_online_accuracy"}[metric]
+    fresh = {"final_accuracy": "fresh_accuracy"}.get(metric, f"fresh_{metric}")
     rows = connection.execute(
         f"SELECT seed, {metric}, {fresh}, {_rank_column(connection, mine, which)}, "
         f"chance_accuracy FROM tasks WHERE {mine} ORDER BY seed, task",
@@ -270,7 +270,8 @@ def _rank_column(connection, mine: str, which: list[str]) -> str:
     return "NULL::DOUBLE"
 
 
-def _points(interval: Interval) -> str:
+def points(interval: Interval) -> str:
+    """A difference of accuracies as people read it, `+1.5 points [+0.5, +2.5]`."""
     return _shown(interval, lambda value: f"{100 * value:+.1f}", unit=" points")
 
 

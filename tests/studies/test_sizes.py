@@ -1,0 +1,84 @@
+"""Studies that come in sizes: each is whole, the smallest run, and what is not there is refused."""
+
+import pytest
+
+from neoteny import api, loop, streams, studies
+from neoteny.errors import UserError
+from neoteny.studies.scales import PROTOCOLS, SCALES
+from neoteny.sweep import expand
+
+SIZES = [(n, s, p) for n in studies.SIZED for s in SCALES for p in PROTOCOLS]
+
+
+@pytest.mark.parametrize(("name", "scale", "protocol"), SIZES)
+def test_every_size_is_a_study_of_its_own_name(name, scale, protocol):
+    study = api.plan(name, scale=scale, protocol=protocol)
+    assert study.name.startswith(name)
+    assert study.name in studies.COMPARED
+    for run in expand(study):
+        assert run.setting.metric in ("online_accuracy", "heldout_accuracy")
+        assert ("cbp" in study.methods) == (protocol == "corrected")
+
+
+def test_names_differ_and_the_plain_one_is_the_corrected_desk():
+    names = [api.plan(n, scale=s, protocol=p).name for n, s, p in SIZES]
+    assert len(set(names)) == len(names)
+    assert api.plan("permuted-mnist") == api.plan("permuted-mnist", scale="desk")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", studies.SIZED)
+def test_the_smallest_size_runs_to_its_verdict_without_files(name, protocol, tmp_path):
+    found = api.run(
+        name,
+        scale="smoke",
+        protocol=protocol,
+        out=tmp_path,
+        seeds=1,
+        methods="bp,l2_er" if protocol == "corrected" else "bp,published_cbp",
+        changes={"tasks": 3, "probes.spectrum_every": 0},
+    )
+    assert {outcome.status for outcome in found.outcomes} == {"finished"}
+    claims = [verdict.claim for verdict in found.verdict()]
+    assert any(claim.startswith("as published") for claim in claims)
+    column = "online_accuracy" if name == "permuted-mnist" else "heldout_accuracy"
+    assert found.query(f"SELECT count({column}) FROM tasks").rows == [(6,)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"scale": "dsk"}, "There is no scale `dsk`. Did you mean `desk`"),
+        ({"protocol": "fixed"}, "There is no protocol `fixed`"),
+    ],
+)
+def test_a_size_that_is_not_there_is_refused(choice, words):
+    with pytest.raises(UserError, match=words):
+        studies.load("permuted-mnist", **choice)
+
+
+def test_a_study_of_one_size_takes_none():
+    with pytest.raises(
+        UserError, match="`scale` is paper, but `spectral-collapse-digits` comes in"
+    ):
+        studies.load("spectral-collapse-digits", scale="paper")
+    with pytest.raises(UserError, match="`protocol` is published"):
+        studies.load("spectral-collapse-digits", protocol="published")
+
+
+def _real(name):
+    try:
+        streams.load(name)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("scale", ["desk", "paper"])
+@pytest.mark.parametrize("name", studies.SIZED)
+def test_the_larger_sizes_can_be_built_on_the_real_data(name, scale, protocol, tmp_path):
+    study = api.plan(name, scale=scale, protocol=protocol, seeds=1)
+    runs = expand(study)
+    _real(runs[0].setting.stream.dataset)
+    for run in runs:
+        loop.check(run, tmp_path / run.method)
