@@ -1,0 +1,96 @@
+"""Write what the runs of a study say as a page, a table and a figure.
+
+python docs/results/write.py runs/permuted-mnist docs/results
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import neoteny as nt
+from neoteny import report
+from neoteny.api import Results
+
+COLUMNS = ("method", "seeds", "first", "last", "gap", "difference", "low", "high", "relative_time")
+
+
+def page(folder: Path, target: Path) -> None:
+    """`NAME.md`, `NAME.csv` and `NAME.png` in `target`, of the study whose runs `folder` holds."""
+    results, study = Results(folder), json.loads((folder / "study.json").read_text())["study"]
+    name, table = study["name"], results.table()
+    with (target / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, table[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    report.save_overview(nt.store.connect(folder), target / f"{name}.png")
+    text = [
+        f"# {study['title']}: `{name}`",
+        f"{_made(results)} Written by `python docs/results/write.py`; judged again by "
+        f"`neoteny judge DIR`. The command that made the runs:",
+        f"```sh\n{_command(folder)}\n```",
+        f"![Accuracy and curvature directions over tasks]({name}.png)",
+        "## Methods",
+        "Accuracies in per cent: `first` and `last` over a tenth of the tasks, `gap` to a fresh "
+        "network in the last third, `difference` of `last` to `bp` with its 95 % interval over seeds.",
+        _table(table),
+        "## Verdict",
+        _verdicts(results),
+    ]
+    (target / f"{name}.md").write_text("\n\n".join(text) + "\n")
+
+
+def _command(folder: Path) -> str:
+    words = json.loads((folder / "study.json").read_text())["command"]
+    kept, skip = [], False
+    for word in words:  # where data lie and runs went is a matter of the machine
+        if word in ("--data", "--out"):
+            skip = True
+        elif skip:
+            skip = False
+        else:
+            kept.append(word)
+    return f"neoteny {' '.join(kept)} --data DIR"
+
+
+def _made(results: Results) -> str:
+    row = results.query(
+        "SELECT count(*), any_value(provenance ->> '$.device'), "
+        "any_value(provenance ->> '$.versions.neoteny'), any_value(provenance ->> '$.versions.jax'), "
+        "sum(seconds) / 60 FROM runs"
+    ).rows[0]
+    count, device, version, jax, minutes = row
+    return f"{count} runs on {device} with neoteny {version} and JAX {jax}: {minutes:.0f} minutes of training, added up."
+
+
+def _table(rows: list[dict]) -> str:
+    lines = [f"| {' | '.join(c.replace('_', ' ') for c in COLUMNS)} |"]
+    lines.append("|---|" + "--:|" * (len(COLUMNS) - 1))
+    for row in sorted(rows, key=lambda row: -(row["last"] or 0)):
+        lines.append(f"| {' | '.join(_cell(column, row[column]) for column in COLUMNS)} |")
+    return "\n".join(lines)
+
+
+def _cell(column: str, value) -> str:
+    if value is None:
+        return ""
+    if column == "method":
+        return f"`{value}`"
+    if column == "relative_time":
+        return f"{value:.2f}"
+    if column in ("seeds",):
+        return str(value)
+    signed = column in ("gap", "difference", "low", "high")
+    return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+
+
+def _verdicts(results: Results) -> str:
+    lines = ["| claim | verdict | evidence |", "|---|---|---|"]
+    for verdict in results.verdict():
+        evidence = verdict.evidence.replace("|", "\\|")
+        lines.append(f"| {verdict.claim} | **{verdict.outcome}** | {evidence} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    page(Path(sys.argv[1]), Path(sys.argv[2]))
