@@ -13,10 +13,10 @@ SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
     {"errors", "cache", "types", "glossary"},
-    {"config", "statistics", "networks", "streams", "curvature", "losses", "store"},
+    {"config", "statistics", "networks", "streams", "curvature", "losses", "store", "lockstep"},
     {"probes"},
     {"interventions"},
-    {"methods", "training", "measuring", "monitor"},
+    {"methods", "training", "measuring", "monitor", "checkpoints"},
     {"machine"},
     {"loop", "plugins"},
     {"sweep", "studies", "diagnosis"},
