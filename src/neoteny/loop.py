@@ -62,7 +62,7 @@ def run(
 
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
-    return alone(_life(config, folder, data, on_task or (lambda done: None)))
+    return alone(_life(config, folder, data, on_task or (lambda done: None), {}))
 
 
 def run_together(
@@ -93,7 +93,7 @@ def run_together(
     told = on_task or (lambda config, done: None)
     return together(
         [
-            _life(config, folder, data, partial(told, config))
+            _life(config, folder, data, partial(told, config), {"together": len(configs)})
             for config, folder in zip(configs, folders, strict=True)
         ]
     )
@@ -131,11 +131,16 @@ def provenance() -> dict[str, Any]:
 
 
 def _life(
-    config: RunConfig, folder: Path, data: Path | str | None, on_task: Callable[[int], None]
+    config: RunConfig,
+    folder: Path,
+    data: Path | str | None,
+    on_task: Callable[[int], None],
+    circumstances: dict[str, Any],
 ) -> Asking:
     """A run to its end; returns its status."""
     stream, machine = prepare(config, data)
-    with store.Run.open(folder, config.model_dump(mode="json"), provenance()) as journal:
+    made = provenance() | circumstances
+    with store.Run.open(folder, config.model_dump(mode="json"), made) as journal:
         try:
             if not journal.finished:
                 yield from _continue(config, stream, machine, journal, on_task)
