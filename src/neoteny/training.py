@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Float, Int
 
 from neoteny.interventions import TASK_START, Intervention, Penalty
 from neoteny.types import Batch, Learner, Network, PRNGKey, forward, masked
@@ -141,7 +142,7 @@ def trainer(
             order, total = first_minibatches(order_key, len(data.labels), batch, epochs, rows)
         numbers = jnp.arange(len(order))
         within = lambda done, act, state: (
-            act(state) if total is None else jax.lax.cond(done <= total, act, lambda s: s, state)
+            act(state) if total is None else _if_due(done <= total, act, lambda s: s, state)
         )
 
         def step(learner, position):
@@ -162,7 +163,7 @@ def trainer(
             if total is None:
                 return step(learner, position)
             idle = lambda learner, _: (learner, (jnp.int32(0), jnp.zeros_like(zero)))
-            return jax.lax.cond(position[0] < total, step, idle, learner, position)
+            return _if_due(position[0] < total, step, idle, learner, position)
 
         zero = jax.eval_shape(step, learner, (numbers[0], order[0]))[1][1]
 
@@ -205,6 +206,23 @@ def trainer(
         return learner, _trace(hits, losses, len(order) if total is None else total, batch)
 
     return Trainer(initialise, begin, learn)
+
+
+def _if_due(due: Bool[Array, ""], act: Callable, idle: Callable, *operands):
+    """`act` where it is due, else `idle`; under `vmap` with no work where no lane is due."""
+    either = lambda *operands: jax.lax.cond(due, act, idle, *operands)
+    return jax.lax.cond(_in_any_lane(due), either, idle, *operands)
+
+
+@custom_vmap
+def _in_any_lane(flag: Bool[Array, ""]) -> Bool[Array, ""]:
+    return flag
+
+
+@_in_any_lane.def_vmap
+def _over_lanes(lanes: int, batched: list[bool], flags: Bool[Array, "*lanes"]):
+    del lanes
+    return (flags.any() if batched[0] else flags), False
 
 
 def minibatches(key: PRNGKey, rows: int, batch: int, epochs: int) -> Int[Array, "steps {batch}"]:
