@@ -199,6 +199,25 @@ def test_a_run_prints_methods_and_verdict_and_writes_the_report(call, study, don
     assert (done / "report.html").stat().st_size > 10_000
 
 
+def test_seeds_go_together_or_apart(call, study, tmp_path):
+    """Together in one program, which is what a run's record says, whatever `--jobs`."""
+    for option, said in {"--together": {2}, "--apart": {None}, "--seeds": {None}}.items():
+        out, jobs = tmp_path / option, 2 if option == "--together" else 1
+        words = ("--seeds", 2) if option == "--seeds" else (option, "--seeds", 2)
+        assert call("run", study, "--out", out, "--jobs", jobs, *words).code == 0
+        records = [json.loads(path.read_text()) for path in out.rglob("run.json")]
+        assert {record["provenance"].get("together") for record in records} == said
+
+
+def test_on_an_accelerator_seeds_go_together_if_nothing_else_is_said(call, study, monkeypatch):
+    seen = []
+    monkeypatch.setattr(loop, "on_cpu", lambda: False)
+    monkeypatch.setattr(api.sweep, "run_all", lambda *_, **options: seen.append(options) or [])
+    for words in ((), ("--apart",)):
+        call("run", study, "--out", "out", "--jobs", 3, *words)
+    assert [(options["together"], options["jobs"]) for options in seen] == [(True, 1), (False, 1)]
+
+
 def test_a_run_that_would_measure_too_seldom_says_beforehand_what_to_type(call, study):
     answer = call("run", study, "--out", "out", "--jobs", 1, "--set", "probes.fresh_every=3")
     assert answer.code == 0

@@ -12,11 +12,11 @@ import neoteny
 SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
-    {"errors", "cache", "types", "glossary"},
-    {"config", "statistics", "networks", "streams", "curvature", "losses", "store"},
+    {"errors", "cache", "types", "glossary", "lanes"},
+    {"config", "statistics", "networks", "streams", "curvature", "losses", "store", "lockstep"},
     {"probes"},
     {"interventions"},
-    {"methods", "training", "measuring", "monitor"},
+    {"methods", "training", "measuring", "monitor", "checkpoints"},
     {"machine"},
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis"},

@@ -334,3 +334,22 @@ def test_inputs_are_changed_for_the_step_alone_by_a_key_of_its_own(data):
     same = lambda one, other: jax.tree.all(jax.tree.map(np.array_equal, one.params, other.params))
     assert same(noisy, again)
     assert not same(noisy, plain)
+
+
+def test_side_by_side_no_step_is_taken_that_is_due_in_no_lane(data):
+    """Lanes of 4 and of 2 mini-batches of 7: 4 steps for both, of which the shorter ignores 2."""
+    counts, taken = jnp.asarray([4 * SIZE, 2 * SIZE]), []
+
+    def counting(key, inputs):
+        jax.debug.callback(lambda: taken.append(None))
+        return inputs
+
+    parts = trainer(NETWORK, cross_entropy, optax.sgd(0.1), batch=SIZE, augment=counting)
+    learner = parts.initialise(NETWORK.init(jax.random.key(2)))
+    learn = lambda count: parts.learn(learner, data, jax.random.key(3), None, count)
+    both = jax.block_until_ready(jax.jit(jax.vmap(learn))(counts))
+    jax.effects_barrier()
+    assert len(taken) == 4
+    for lane, count in enumerate(counts):
+        alone = jax.jit(learn)(count)
+        _same(jax.tree.map(lambda array, lane=lane: array[lane], both), alone, atol=1e-12)

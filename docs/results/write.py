@@ -32,7 +32,7 @@ def page(folder: Path, target: Path) -> None:
         f"![Accuracy and curvature directions over tasks]({name}.png)",
         "## Methods",
         "Accuracies in per cent: `first` and `last` over a tenth of the tasks, `gap` to a fresh "
-        "network in the last third, `difference` of `last` to `bp` with its 95 % interval over seeds.",
+        "network in the last third, `difference` of `last` to `bp` with its 95 % interval.",
         _table(table),
         "## Verdict",
         _verdicts(results),
@@ -55,12 +55,13 @@ def _command(folder: Path) -> str:
 
 def _made(results: Results) -> str:
     row = results.query(
-        "SELECT count(*), any_value(provenance ->> '$.device'), "
-        "any_value(provenance ->> '$.versions.neoteny'), any_value(provenance ->> '$.versions.jax'), "
-        "sum(seconds) / 60 FROM runs"
+        """SELECT count(*), any_value(provenance ->> '$.device'),
+        any_value(provenance ->> '$.versions.neoteny'),
+        any_value(provenance ->> '$.versions.jax'), sum(seconds) / 60 FROM runs"""
     ).rows[0]
     count, device, version, jax, minutes = row
-    return f"{count} runs on {device} with neoteny {version} and JAX {jax}: {minutes:.0f} minutes of training, added up."
+    made = f"{count} runs on {device} with neoteny {version} and JAX {jax}"
+    return f"{made}: {minutes:.0f} minutes of training, added up."
 
 
 def _table(rows: list[dict]) -> str:

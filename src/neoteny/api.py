@@ -100,6 +100,7 @@ def run(
     methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
     jobs: int = 1,
+    together: bool | None = None,
     data: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
     changes: Mapping[str, Any] | None = None,
@@ -119,6 +120,9 @@ def run(
     - `seeds`: how many, counted from 0.
     - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
       more than one, methods of your own must come as a file in `plugins`, which each loads.
+    - `together`: whether all seeds of a method on a stream learn in lockstep, as one compiled
+      program in one process, whatever `jobs`; on an accelerator if not given. Their numbers agree
+      with those of runs apart but for rounding, and their bits depend on how many seeds there are.
     - `data`: folder of data sets that are not embedded.
     - `changes`: fields of the study by dotted path, as `{"tasks": 5}`.
     - `on_start`, `on_task`, `download`: told of the runs, of each finished task, and of each
@@ -132,8 +136,10 @@ def run(
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
+    on_cpu = loop.on_cpu()
+    together = not on_cpu if together is None else together
     local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
-    if local and jobs > 1:
+    if local and jobs > 1 and not together:
         raise UserError(
             f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
             "file that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1`."
@@ -147,8 +153,15 @@ def run(
     _check(runs, folder, source, download)
     _remember(asked, folder)
     on_start(runs)
-    jobs = jobs if loop.on_cpu() else 1  # runs take turns on an accelerator
-    outcomes = sweep.run_all(runs, folder, jobs=jobs, data=source, plugins=paths, on_task=on_task)
+    outcomes = sweep.run_all(
+        runs,
+        folder,
+        jobs=jobs if on_cpu else 1,  # runs apart take turns on an accelerator
+        data=source,
+        plugins=paths,
+        on_task=on_task,
+        together=together,
+    )
     return Results(folder, tuple(outcomes))
 
 

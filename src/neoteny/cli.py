@@ -81,6 +81,14 @@ def run(
     methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    together: Annotated[
+        bool | None,
+        typer.Option(
+            "--together/--apart",
+            help="All seeds of a method in one vectorised program, in one process; by default on "
+            "an accelerator.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs; by default runs/STUDY.")
     ] = None,
@@ -128,6 +136,7 @@ def run(
                 study,
                 out=out,
                 **asked,
+                together=together,
                 on_task=progress.task_done,
                 on_start=start,
                 download=progress.downloading,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from neoteny import curvature, glossary, loop, measuring, probes, store
+from neoteny import checkpoints, curvature, glossary, loop, measuring, probes, store
 from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
@@ -178,7 +178,7 @@ def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Le
     if path.exists():
         index, arrays = store.read_checkpoint(path)
         if seen.task == index:
-            return loop.restored(learner, arrays)
+            return checkpoints.restored(learner, arrays)
     on_task(0)
     for index in range(seen.task):
         told: Task = seen.stream(draw.stream, index)

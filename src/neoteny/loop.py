@@ -3,19 +3,20 @@
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
 
-from neoteny import measuring, probes, store
+from neoteny import checkpoints, measuring, probes, store
 from neoteny.config import RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError
+from neoteny.lockstep import Asking, Call, Turn, alone, together
 from neoteny.machine import Machine, prepare
 from neoteny.types import Batch, Learner, PRNGKey, Stream, Task, View
 
@@ -36,8 +37,6 @@ class Branches:
 
 COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
-
-DIVERGED = "diverged_step"  # in a checkpoint: -1, or where the last task's loss was not finite
 
 
 def run(
@@ -63,16 +62,41 @@ def run(
 
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
-    stream, machine = prepare(config, data)
-    with store.Run.open(folder, config.model_dump(mode="json"), provenance()) as journal:
-        try:
-            if not journal.finished:
-                _continue(config, stream, machine, journal, on_task or (lambda done: None))
-        except Exception as error:
-            with suppress(UserError):  # a folder that cannot be written cannot say so either
-                journal.finish("failed", f"{type(error).__name__}: {error}")
-            raise
-        return journal.status
+    return alone(_life(config, folder, data, on_task or (lambda done: None), {}))
+
+
+def run_together(
+    configs: Sequence[RunConfig],
+    folders: Sequence[Path],
+    *,
+    data: Path | str | None = None,
+    on_task: Callable[[RunConfig, int], None] | None = None,
+) -> list[str | Exception]:
+    """Carry runs that differ in nothing but their seed to their ends, task by task in lockstep.
+
+    Learning and evaluation are `vmap`ped over the runs; all else happens as in `run`, in each
+    run's own folder. Those that stand at an earlier task catch up first, those that are at their
+    end are left alone. Numbers agree with those of `run` but for rounding; their bits are those of
+    any call with as many `configs` in the same order, however often it was killed. The tasks of
+    all runs are on the device at once, and once more while they are learnt, rows that runs share
+    included. Seconds are those of the whole group, divided by the runs that it was learning for.
+
+    **Arguments:** as of `run`, for each; `on_task` is told which run has come to how many tasks.
+
+    **Returns:** for each what `run` returns, or the exception that it raises. One that arises in
+    what is computed for several runs ends all of these, any other only its own.
+
+    **Raises:** `ValueError` if more than the seed differs.
+    """
+    if len({config.model_copy(update={"seed": 0}).model_dump_json() for config in configs}) > 1:
+        raise ValueError("Only runs that differ in nothing but their seed go together.")
+    told = on_task or (lambda config, done: None)
+    return together(
+        [
+            _life(config, folder, data, partial(told, config), {"together": len(configs)})
+            for config, folder in zip(configs, folders, strict=True)
+        ]
+    )
 
 
 def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) -> None:
@@ -83,7 +107,7 @@ def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) ->
     if path.exists() and store.status(folder)[0]["status"] not in ("finished", "diverged"):
         birth = lambda key: machine.trainer.initialise(machine.network.init(key))
         _, arrays = store.read_checkpoint(path)
-        _refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
+        checkpoints.refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
 
 
 def on_cpu() -> bool:
@@ -106,24 +130,46 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def _life(
+    config: RunConfig,
+    folder: Path,
+    data: Path | str | None,
+    on_task: Callable[[int], None],
+    circumstances: dict[str, Any],
+) -> Asking:
+    """A run to its end; returns its status."""
+    stream, machine = prepare(config, data)
+    made = provenance() | circumstances
+    with store.Run.open(folder, config.model_dump(mode="json"), made) as journal:
+        try:
+            if not journal.finished:
+                yield from _continue(config, stream, machine, journal, on_task)
+        except Exception as error:
+            with suppress(UserError):  # a folder that cannot be written cannot say so either
+                journal.finish("failed", f"{type(error).__name__}: {error}")
+            raise
+        return journal.status
+
+
 def _continue(
     config: RunConfig,
     stream: Stream,
     machine: Machine,
     journal: store.Run,
     on_task: Callable[[int], None],
-) -> None:
+) -> Asking:
     draw = Branches(config.seed)
     initial = machine.network.init(draw(INITIAL, 0))
     learner = machine.trainer.initialise(initial)
     index, diverged, seconds, durations = 0, None, journal.seconds, []
     if saved := journal.checkpoint():
         index, arrays = saved
-        diverged = None if (step := int(arrays.pop(DIVERGED))) < 0 else step
-        learner = restored(learner, arrays)
-    committed = time.monotonic()
+        diverged = None if (step := int(arrays.pop(checkpoints.DIVERGED))) < 0 else step
+        learner = checkpoints.restored(learner, arrays)
+    committed = yield Turn(index)
     while index < config.tasks and diverged is None:
-        learner, row, spectra, spent = _live_through(config, machine, learner, stream, index, draw)
+        lived = yield from _live_through(config, machine, learner, stream, index, draw)
+        learner, row, spectra, spent = lived
         for phase, found in spectra.items():
             for matrix, arrays in found.items():
                 journal.save_spectrum(index, phase, matrix, **arrays)
@@ -131,11 +177,12 @@ def _continue(
         index, diverged = index + 1, row["diverged_step"]
         seconds, durations = seconds + spent, [*durations, spent]
         last = diverged is not None or index == config.tasks
-        if last or time.monotonic() - committed > COMMIT_SECONDS:
+        now = yield Turn(index)  # one time for all, so that they commit at the same task
+        if last or now - committed > COMMIT_SECONDS:
             pace = float(np.median(durations[1:])) / machine.steps * 1e6 if durations[1:] else None
-            arrays = _flat(learner) | {DIVERGED: np.int64(-1 if diverged is None else diverged)}
+            arrays = checkpoints.flat(learner, diverged)
             journal.commit(arrays, seconds=seconds, microseconds_per_step=pace)
-            committed = time.monotonic()
+            committed = now
         on_task(index)
     if diverged is None:
         journal.finish("finished")
@@ -150,13 +197,13 @@ def _live_through(
     stream: Stream,
     index: int,
     draw: Branches,
-) -> tuple[Learner, dict[str, Any], dict[str, dict[str, Any]], float]:
+) -> Asking:
     """One task from start to end: the learner after it, its row, its spectra, its seconds."""
     plan, training = config.setting.probes, config.setting.training
     task = stream(draw.stream, index)
     due = lambda cadence: cadence > 0 and index % cadence == 0
     key = draw(TRAINING, index)
-    learner = begin(machine, learner, task, draw, index, stream)
+    learner = yield from beginning(machine, learner, task, draw, index, stream)
     start, spectra = learner.params, {}
     looked_at, budget = newest(task, plan.spectrum_rows), steps(machine, task, training)
     measure = lambda learner: measuring.spectra(
@@ -174,10 +221,10 @@ def _live_through(
         probe, key_now = machine.observer.probe_start, draw(BEFORE, index)
         found = _probe(probe, machine, learner, start, task, key_now, config.setting)
         before = {f"{name}_start": value for name, value in found.items()}
-    began = time.perf_counter()
-    learner, trace = jax.block_until_ready(learn(machine, learner, task, key))
-    spent = time.perf_counter() - began
-    final_accuracy, final_loss = _evaluated(machine, learner, task)
+    lesson = learning(machine, learner, task, key)
+    (learner, trace), spent = yield lesson._replace(timed=True)
+    final_accuracy, final_loss = yield from _evaluated(machine, learner, task)
+    heldout_accuracy = yield from _heldout(machine, learner, task)
     diverged = int(trace.diverged_step)
     if diverged < 0 and not np.isfinite(final_loss):
         diverged = budget
@@ -189,7 +236,7 @@ def _live_through(
         "task": index,
         "online_accuracy": float(trace.online_accuracy),
         "final_accuracy": final_accuracy,
-        "heldout_accuracy": _heldout(machine, learner, task),
+        "heldout_accuracy": heldout_accuracy,
         "fresh_accuracy": None,
         "fresh_online_accuracy": None,
         "fresh_heldout_accuracy": None,
@@ -204,7 +251,7 @@ def _live_through(
     if diverged >= 0:
         return learner, row, {}, spent
     if due(plan.fresh_every) and not machine.numeric:
-        row |= _fresh_reference(machine, task, key, draw(FRESH, index))
+        row |= yield from _fresh_reference(machine, task, key, draw(FRESH, index))
     if due(plan.every):
         probe, key_now = machine.observer.probe, draw(PROBING, 2 * index + 1)
         row |= _probe(probe, machine, learner, start, task, key_now, config.setting)
@@ -216,26 +263,39 @@ def _live_through(
     return learner, row, spectra, spent
 
 
-def begin(
+def begin(*arguments) -> Learner:
+    """What `beginning` of the same arguments comes to, for one run alone."""
+    return alone(beginning(*arguments))
+
+
+def beginning(
     machine: Machine, learner: Learner, task: Task, draw: Branches, index: int, stream: Stream
-) -> Learner:
+) -> Asking:
     """What a method does at the start of task `index`; before the first there is nothing."""
     if index == 0:
         return learner
     key = jax.random.fold_in(draw(TRAINING, index), 2)
     if machine.head != "grown" or task.classes is None:
-        return machine.trainer.begin(learner, task.train, key)
+        return (yield Call(machine.trainer.begin, (learner, task.train, key)))
     now, before = np.asarray(task.classes), np.asarray(stream(draw.stream, index - 1).classes)
     opened = now & ~before if (now | ~before).all() else np.ones_like(now)  # all at a new cycle
-    return machine.trainer.begin(learner, task.train, key, jax.numpy.asarray(opened))
+    opened = jax.numpy.asarray(opened)
+    return (yield Call(machine.trainer.begin, (learner, task.train, key, opened)))
 
 
 def learn(machine: Machine, learner: Learner, task: Task, key: PRNGKey):
     """The learner after a task, and the trace of it."""
+    function, arguments, _ = learning(machine, learner, task, key)
+    return function(*arguments)
+
+
+def learning(machine: Machine, learner: Learner, task: Task, key: PRNGKey) -> Call:
+    """The call that `learn` makes."""
     if task.prefix is None and not machine.masked:
-        return machine.trainer.learn(learner, task.train, key)
+        return Call(machine.trainer.learn, (learner, task.train, key))
     rows = None if task.prefix is None else task.prefix.train
-    return machine.trainer.learn(learner, task.train, key, _classes(machine, task), rows)
+    arguments = (learner, task.train, key, _classes(machine, task), rows)
+    return Call(machine.trainer.learn, arguments)
 
 
 def view(machine: Machine, learner: Learner, task: Task) -> View:
@@ -275,29 +335,32 @@ def _classes(machine: Machine, task: Task):
     return task.classes if machine.masked else None
 
 
-def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> dict[str, float | None]:
+def _fresh_reference(machine: Machine, task: Task, key, fresh_key) -> Asking:
     """The same task, in the same order, learnt by the same method from new initial weights."""
     newborn = machine.trainer.initialise(machine.network.init(fresh_key))
-    adult, trace = learn(machine, newborn, task, key)
+    adult, trace = yield learning(machine, newborn, task, key)
+    accuracy, _ = yield from _evaluated(machine, adult, task)
+    heldout = yield from _heldout(machine, adult, task)
     return {
-        "fresh_accuracy": _evaluated(machine, adult, task)[0],
+        "fresh_accuracy": accuracy,
         "fresh_online_accuracy": float(trace.online_accuracy),
-        "fresh_heldout_accuracy": _heldout(machine, adult, task),
+        "fresh_heldout_accuracy": heldout,
     }
 
 
-def _evaluated(machine: Machine, learner: Learner, task: Task) -> tuple[float, float]:
+def _evaluated(machine: Machine, learner: Learner, task: Task) -> Asking:
     count = None if task.prefix is None else int(task.prefix.train)
     seen = view(machine, learner, task)
-    return machine.observer.evaluate(learner.params, task.train, seen, count)
+    return machine.observer.evaluation(learner.params, task.train, seen, count)
 
 
-def _heldout(machine: Machine, learner: Learner, task: Task) -> float | None:
+def _heldout(machine: Machine, learner: Learner, task: Task) -> Asking:
     if task.heldout is None:
         return None
     count = None if task.prefix is None else int(task.prefix.heldout)
     seen = view(machine, learner, task)
-    return machine.observer.evaluate(learner.params, task.heldout, seen, count)[0]
+    found = yield from machine.observer.evaluation(learner.params, task.heldout, seen, count)
+    return found[0]
 
 
 def _probe(
@@ -311,31 +374,3 @@ def _probe(
     for values in measured.values():
         columns |= probes.columns(values)
     return columns
-
-
-def _flat(learner: PyTree) -> dict[str, np.ndarray]:
-    """A learner as named arrays: what a checkpoint file holds."""
-    leaves = jax.tree_util.tree_leaves_with_path(learner)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
-    """A learner of the same structure as `learner` with the values of a checkpoint."""
-    _refuse_misfit(learner, arrays)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(learner)
-    values = [
-        jax.numpy.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) for path, leaf in leaves
-    ]
-    return jax.tree.unflatten(structure, values)
-
-
-def _refuse_misfit(learner: PyTree, arrays: dict[str, np.ndarray]) -> None:
-    leaves = jax.tree_util.tree_leaves_with_path(learner)
-    wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
-    found = {name: array.shape for name, array in arrays.items() if name != DIVERGED}
-    if wanted != found:
-        strange = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise UserError(
-            f"The checkpoint does not fit this method: they differ in `{strange}`. It was written "
-            "by another version of neoteny or of the method; run it again under another `--out`."
-        )

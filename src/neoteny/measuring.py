@@ -11,6 +11,7 @@ import numpy as np
 from neoteny import curvature, probes
 from neoteny.config import ProbesConfig, Setting
 from neoteny.errors import UserError, unknown
+from neoteny.lockstep import Asking, Call, alone
 from neoteny.losses import cross_entropy, task_loss
 from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot, View, bound
 
@@ -30,7 +31,8 @@ what hangs on the shape of the bulk also half, and one less, as even and odd num
 class Observer(NamedTuple):
     """The compiled measurements of one network.
 
-    - `evaluate(params, batch, view, count) -> (accuracy, mean loss)` on rows of a batch;
+    - `evaluation(params, batch, view, count)`: returns accuracy and mean loss on rows of a batch,
+      once its calls are answered; `evaluate` is the same for one network alone;
     - `probe(params, start, batch, key, view, steps=...)`: the named probes at a task's end, by
       name; compiled for each number of `steps` that a task is learnt with;
     - `probe_start`: likewise those before a task is learnt;
@@ -40,10 +42,13 @@ class Observer(NamedTuple):
     with the outputs that count in this task.
     """
 
-    evaluate: Callable[..., tuple[float, float]]
+    evaluation: Callable[..., Asking]
     probe: Callable
     probe_start: Callable
     matrices: dict[str, Coefficients]
+
+    def evaluate(self, *arguments) -> tuple[float, float]:
+        return alone(self.evaluation(*arguments))
 
 
 def observer(
@@ -242,29 +247,29 @@ def _evaluator(network: Network, rowwise: Callable, rows: int) -> Callable:
             hits, losses = hits & valid, jnp.where(valid, losses, 0)
         return hits.sum(), losses.sum()
 
-    def evaluate(params, batch: Batch, view: View = VIEW, count: int | None = None):
+    def evaluation(params, batch: Batch, view: View = VIEW, count: int | None = None) -> Asking:
         if count is not None:
-            return evaluate_first(params, batch, view, count)
+            return (yield from evaluation_of_first(params, batch, view, count))
         found, totals = min(rows, len(batch.labels)), np.zeros(2)
         for start in range(0, found, _SLICE):
             part = slice(start, min(start + _SLICE, found))
             chosen = Batch(batch.inputs[part], batch.labels[part])
-            totals += jax.device_get(sums(params, chosen, view))
+            totals += jax.device_get((yield Call(sums, (params, chosen, view))))
         accuracy, loss = totals / found
         return float(accuracy), float(loss)
 
-    def evaluate_first(params, batch: Batch, view: View, count: int):
+    def evaluation_of_first(params, batch: Batch, view: View, count: int) -> Asking:
         found, totals = min(rows, count), np.zeros(2)
         size = min(_SLICE, len(batch.labels))
         for start in range(0, found, size):
             places = np.arange(start, start + size)
             chosen = np.minimum(places, found - 1) * count // found
             part = Batch(batch.inputs[chosen], batch.labels[chosen])
-            totals += jax.device_get(sums(params, part, view, places < found))
+            totals += jax.device_get((yield Call(sums, (params, part, view, places < found))))
         accuracy, loss = totals / found
         return float(accuracy), float(loss)
 
-    return evaluate
+    return evaluation
 
 
 def _prober(

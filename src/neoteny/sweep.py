@@ -67,6 +67,7 @@ def run_all(
     data: Path | None = None,
     plugins: Sequence[Path] = (),
     on_task: OnTask = lambda config, done: None,
+    together: bool = False,
 ) -> list[Outcome]:
     """Carry every run to its end, and say how each ended; one failure stops no other.
 
@@ -80,7 +81,11 @@ def run_all(
     - `plugins`: Python files that each process loads first, with methods, streams or probes
       of the user's own.
     - `on_task`: told of every finished task, in this process.
+    - `together`: all seeds of a method on a stream in lockstep here, whatever `jobs`; see
+      `loop.run_together`.
     """
+    if together:
+        return _by_seeds(runs, out, data, on_task)
     jobs = min(jobs, len(runs))
     if jobs <= 1:
         return [_reported(config, out, data, on_task) for config in runs]
@@ -100,10 +105,34 @@ def _run_here(
 
     try:
         return Outcome(config, loop.run(config, folder_of(out, config), data=data, on_task=on_task))
-    except UserError as error:
-        return Outcome(config, "failed", str(error))
     except Exception as error:
-        return Outcome(config, "failed", in_one_line(error))
+        return _failed(config, error)
+
+
+def _by_seeds(
+    runs: Sequence[RunConfig], out: Path, data: Path | None, on_task: OnTask
+) -> list[Outcome]:
+    """How each run ended, of groups that differ in their seeds, one group after the other."""
+    from neoteny import loop
+
+    groups: dict[str, list[int]] = {}
+    for place, config in enumerate(runs):
+        groups.setdefault(config.model_dump_json(exclude={"seed"}), []).append(place)
+    outcomes: dict[int, Outcome] = {}
+    for places in groups.values():
+        configs = [runs[place] for place in places]
+        folders = [folder_of(out, config) for config in configs]
+        ends = loop.run_together(configs, folders, data=data, on_task=on_task)
+        for place, config, end in zip(places, configs, ends, strict=True):
+            failed = isinstance(end, Exception)
+            outcomes[place] = _failed(config, end) if failed else Outcome(config, end)
+            on_task(config, config.tasks)
+    return [outcomes[place] for place in range(len(runs))]
+
+
+def _failed(config: RunConfig, error: Exception) -> Outcome:
+    reason = str(error) if isinstance(error, UserError) else in_one_line(error)
+    return Outcome(config, "failed", reason)
 
 
 def in_one_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from neoteny.interventions import TASK_START, Intervention, Penalty
+from neoteny.lanes import if_due
 from neoteny.types import Batch, Learner, Network, PRNGKey, forward, masked
 
 
@@ -145,7 +146,7 @@ def trainer(
             )
         numbers = jnp.arange(len(order))
         within = lambda done, act, state: (
-            act(state) if total is None else jax.lax.cond(done <= total, act, lambda s: s, state)
+            act(state) if total is None else if_due(done <= total, act, lambda s: s, state)
         )
 
         def step(learner, position):
@@ -166,7 +167,7 @@ def trainer(
             if total is None:
                 return step(learner, position)
             idle = lambda learner, _: (learner, (jnp.int32(0), jnp.zeros_like(zero)))
-            return jax.lax.cond(position[0] < total, step, idle, learner, position)
+            return if_due(position[0] < total, step, idle, learner, position)
 
         zero = jax.eval_shape(step, learner, (numbers[0], order[0]))[1][1]
 

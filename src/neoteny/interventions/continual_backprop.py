@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +14,7 @@ from neoteny.interventions.surgery import (
     outgoing_size,
     reinitialise_units,
 )
+from neoteny.lanes import if_due
 from neoteny.types import Learner, Network, UnitGroup
 
 
@@ -92,7 +92,7 @@ def continual_backprop(
             return learner, tuple(map(_reborn, ledgers, masks))
 
         some = jnp.stack(counts).any()
-        return jax.lax.cond(some, replace, lambda *same: same, learner, ledgers)
+        return if_due(some, replace, lambda *same: same, learner, ledgers)
 
     return Intervention(init, apply)
 

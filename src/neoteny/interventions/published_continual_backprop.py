@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from neoteny.interventions.base import Intervention, refuse_no_hidden_layers
 from neoteny.interventions.surgery import at, outgoing_size, redraw_units
+from neoteny.lanes import if_due
 from neoteny.types import Network, UnitGroup
 
 
@@ -69,7 +69,7 @@ def published_continual_backprop(
             account._replace(due=account.due - count)
             for account, count in zip(observed, counts, strict=True)
         )
-        return jax.lax.cond(jnp.stack(counts).any(), replace, lambda *same: same, learner, kept)
+        return if_due(jnp.stack(counts).any(), replace, lambda *same: same, learner, kept)
 
     return Intervention(init, apply)
 
