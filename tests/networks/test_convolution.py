@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,8 @@ from jax import lax
 
 from neoteny.curvature import ggn_vector_product
 from neoteny.networks.convolution import LAYOUT, convolution, max_pool
+
+convolutions = import_module("neoteny.networks.convolution")  # the function has its name
 
 ROUNDING = 1e-11  # sums of up to 500 products of numbers near 1, two derivatives deep
 
@@ -165,3 +169,25 @@ def test_max_pooling_can_be_differentiated_twice_and_forward(key):
     hessian = jax.jvp(jax.grad(objective), (images,), (tangent,))[1]
     largest = images == jnp.repeat(jnp.repeat(max_pool(images), 2, 1), 2, 2)
     np.testing.assert_allclose(hessian, -jnp.sin(images) * tangent * largest, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [convolutions._on_accelerator, convolutions._in_lanes])
+@pytest.mark.parametrize("wanted", convolutions.AXES)
+@pytest.mark.parametrize(
+    ("stride", "padding", "window"),
+    [(1, "SAME", 3), (2, "SAME", 3), (2, "VALID", 2), (2, "SAME", 1), (1, "SAME", 5)],
+)
+def test_the_forms_for_accelerators_are_the_same_thirds(key, form, wanted, stride, padding, window):
+    size = (7, 8)
+    pads = jax.lax.padtype_to_pads(size, (window, window), (stride, stride), padding)
+    geometry = convolutions.Geometry(size, (window, window), stride, tuple(map(tuple, pads)))
+    keys = jax.random.split(key, 3)
+    arrays = {
+        "input": jax.random.normal(keys[0], (3, *size, 4)),
+        "kernel": jax.random.normal(keys[1], (window, window, 4, 5)),
+        "output": jax.random.normal(keys[2], (3, *geometry.new_size, 5)),
+    }
+    two = [array for name, array in arrays.items() if name != wanted]
+    options = {"wanted": wanted, "geometry": geometry, "precision": None}
+    exact = convolutions._compute(*two, **options)
+    np.testing.assert_allclose(form(*two, **options), exact, rtol=1e-5, atol=1e-5)

@@ -30,7 +30,8 @@ def convolution(
     """Convolve images with a kernel, as `lax.conv_general_dilated` does.
 
     May be differentiated any number of times, forward and backward, linearised, transposed and
-    batched. On accelerators it is `lax.conv_general_dilated`.
+    batched. On accelerators it is `lax.conv_general_dilated` and its derivatives, unless images
+    and kernels are batched together, as for many seeds at once: see `_in_lanes`.
 
     **Arguments:**
 
@@ -38,10 +39,6 @@ def convolution(
     """
     dtype = jnp.result_type(inputs, kernel)
     inputs, kernel = inputs.astype(dtype), kernel.astype(dtype)
-    if jax.default_backend() != "cpu":
-        return lax.conv_general_dilated(
-            inputs, kernel, (stride, stride), padding, dimension_numbers=LAYOUT
-        )
     size, window = inputs.shape[1:3], kernel.shape[:2]
     pads = lax.padtype_to_pads(size, window, (stride, stride), padding)
     geometry = Geometry(size, window, stride, tuple((low, high) for low, high in pads))
@@ -104,6 +101,60 @@ def _compute(one, other, *, wanted: str, geometry: Geometry, precision: str | No
         return {"output": _output, "input": _input, "kernel": _kernel}[wanted](one, other, geometry)
 
 
+def _on_accelerator(one, other, *, wanted: str, geometry: Geometry, precision: str | None):
+    """The derivatives as the compiler knows them best there: transposes of a convolution."""
+    shape = _shape(one, other, wanted=wanted, geometry=geometry, precision=precision)
+    with jax.default_matmul_precision(precision):
+        if wanted == "output":
+            return _output(one, other, geometry)
+        if wanted == "input":
+            return jax.linear_transpose(lambda x: _output(x, one, geometry), shape)(other)[0]
+        return jax.linear_transpose(lambda k: _output(one, k, geometry), shape)(other)[0]
+
+
+def _in_lanes(one, other, *, wanted: str, geometry: Geometry, precision: str | None):
+    """One lane of many, each with images and a kernel of its own, as one matrix product.
+
+    Batched it is a batched product. A convolution in groups, which is what the compiler makes of
+    many lanes, is slower on a GPU than one lane after the other.
+    """
+    with jax.default_matmul_precision(precision):
+        if wanted == "kernel":
+            columns = _columns(one, geometry)
+            product = columns.T @ other.reshape(-1, other.shape[-1])
+            return product.reshape(*geometry.window, one.shape[-1], other.shape[-1])
+        if wanted == "output":
+            images, kernel, places = one, other, geometry
+        else:
+            images, kernel = _spread(other, geometry), one[::-1, ::-1].swapaxes(2, 3)
+            places = Geometry(images.shape[1:3], geometry.window, 1, ((0, 0), (0, 0)))
+        product = _columns(images, places) @ kernel.reshape(-1, kernel.shape[-1])
+        return product.reshape(len(images), *places.new_size, kernel.shape[-1])
+
+
+def _columns(inputs, geometry: Geometry):
+    """For each output a row: what all positions of the kernel see of the inputs."""
+    seen = jnp.stack(list(_shifted(inputs, geometry)), 3)
+    return seen.reshape(-1, seen.shape[3] * seen.shape[4])
+
+
+def _spread(output, geometry: Geometry):
+    """The output with the stride's gaps in it, and room around for the kernel turned round."""
+    step = geometry.stride - 1
+    pads = [(*pad, step) for pad in _pads_of_input(output.shape[1:3], geometry)]
+    return lax.pad(output, jnp.zeros((), output.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+
+
+def _pads_of_input(new_size: tuple[int, ...], geometry: Geometry) -> list[tuple[int, int]]:
+    pads = []
+    for axis in range(2):
+        before = geometry.window[axis] - 1 - geometry.pads[axis][0]
+        spread = (new_size[axis] - 1) * geometry.stride + 1
+        after = geometry.size[axis] + geometry.window[axis] - 1 - spread - before
+        pads.append((before, after))
+    return pads
+
+
 def _output(inputs, kernel, geometry: Geometry):
     strides = (geometry.stride, geometry.stride)
     return lax.conv_general_dilated(
@@ -113,14 +164,8 @@ def _output(inputs, kernel, geometry: Geometry):
 
 def _input(kernel, output, geometry: Geometry):
     """A convolution of the output, spread out by the stride, with the kernel turned round."""
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    step = geometry.stride
-    pads = []
-    for axis in range(2):
-        before = geometry.window[axis] - 1 - geometry.pads[axis][0]
-        spread = (output.shape[1 + axis] - 1) * step + 1
-        after = geometry.size[axis] + geometry.window[axis] - 1 - spread - before
-        pads.append((before, after))
+    turned, step = kernel[::-1, ::-1].swapaxes(2, 3), geometry.stride
+    pads = _pads_of_input(output.shape[1:3], geometry)
     return lax.conv_general_dilated(
         output, turned, (1, 1), pads, lhs_dilation=(step, step), dimension_numbers=LAYOUT
     )
@@ -170,7 +215,11 @@ def _batched(arrays, axes, *, wanted: str, geometry, precision):
     """Fold a batch of one array into the index that it shares with the result."""
     options = {"wanted": wanted, "geometry": geometry, "precision": precision}
     if None not in axes:
-        return jax.vmap(partial(_compute, **options), axes)(*arrays), 0
+        return lax.platform_dependent(
+            *arrays,
+            cpu=jax.vmap(partial(_compute, **options), axes),
+            default=jax.vmap(partial(_in_lanes, **options), axes),
+        ), 0
     which = 1 if axes[0] is None else 0
     name = [name for name in AXES if name != wanted][which]
     (shared,) = {axis for axis in AXES[name] if axis} & {axis for axis in AXES[wanted] if axis}
@@ -194,3 +243,6 @@ third_p.def_abstract_eval(_shape)
 ad.defbilinear(third_p, partial(_transposed, 0), partial(_transposed, 1))
 batching.primitive_batchers[third_p] = _batched
 mlir.register_lowering(third_p, mlir.lower_fun(_compute, multiple_results=False))
+for _platform in ("cuda", "rocm", "tpu"):
+    _native = mlir.lower_fun(_on_accelerator, multiple_results=False)
+    mlir.register_lowering(third_p, _native, platform=_platform)
