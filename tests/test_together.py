@@ -1,6 +1,9 @@
 """All seeds of a method as one program: the numbers of runs apart, and lives of their own."""
 
+import itertools
 import json
+import time
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +102,22 @@ def test_a_group_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
     assert stood == {0: 2, 1: 2, 2: 1}  # so the last has to catch up
     killed = _run(study, tmp_path / "killed", together=True)
     assert tiny.contents(killed.folder) == tiny.contents(whole.folder)
+
+
+def test_a_group_commits_at_the_same_tasks(tmp_path, monkeypatch):
+    """By a clock that goes on by 0.3 seconds whenever somebody looks: once a task for them all."""
+    ticks, commits, commit = itertools.count(), [], store.Run.commit
+
+    def noted(run, *arrays, **options):
+        commits.append((run.config["seed"], run.tasks_done))
+        commit(run, *arrays, **options)
+
+    monkeypatch.setattr(store.Run, "commit", noted)
+    monkeypatch.setattr(lockstep, "time", SimpleNamespace(
+        monotonic=lambda: 0.3 * next(ticks), perf_counter=time.perf_counter
+    ))  # fmt: skip
+    _run(tiny.study(seeds=SEEDS, tasks=6, **PLAIN), tmp_path, together=True)
+    assert commits == [(seed, done) for done in (4, 6) for seed in range(SEEDS)]
 
 
 def test_seeds_added_later_leave_those_before_alone(tmp_path):

@@ -59,7 +59,7 @@ def together(askings: Sequence[Asking]) -> list[Any]:
 
     Calls of one function that are due at once are answered by one `vmap`ped call. It has a lane for
     every generator, ended or not, and a lane without a call repeats another's: so it is compiled
-    once, and an answer depends neither on who else still goes on nor, in any bit, on what they ask.
+    once, and no bit of an answer depends on who else still goes on, nor on what they ask.
     An exception in it is raised in all for which it was made. Arguments are stacked, at a cost of
     one more copy of them for each lane, also of what all share.
     """
