@@ -133,7 +133,12 @@ def test_a_data_set_with_just_enough_classes_has_one_pair_of_tasks_to_a_cycle(ke
 
 @pytest.mark.parametrize(
     ("options", "sizes"),
-    [({}, [5, 10, 12]), ({"start": 2, "step": 4}, [2, 6, 10, 12]), ({"start": 12}, [12])],
+    [
+        ({}, [5, 10, 12]),
+        ({"start": 2, "step": 4}, [2, 6, 10, 12]),
+        ({"start": 12}, [12]),
+        ({"start": 2, "step": 3, "stop": 7}, [2, 5, 7]),
+    ],
 )
 def test_classes_are_added_and_stay_until_the_cycle_starts_over(key, options, sizes):
     stream = streams.incremental_classes(DATA, **options)

@@ -9,7 +9,9 @@ from neoteny.streams.class_rows import Index, Table, int32, shuffled, tables, ta
 from neoteny.types import Batch, Dataset, Prefix, PRNGKey, Stream, Task
 
 
-def incremental_classes(dataset: Dataset, *, start: int = 5, step: int = 5) -> Stream:
+def incremental_classes(
+    dataset: Dataset, *, start: int = 5, step: int = 5, stop: int = 0
+) -> Stream:
     """The first task has five classes of `dataset`, and each next one five more; none is lost.
 
     The classes come in a random order, under their own names; `classes` marks those seen so far.
@@ -24,8 +26,10 @@ def incremental_classes(dataset: Dataset, *, start: int = 5, step: int = 5) -> S
 
     - `start`: classes of the first task.
     - `step`: new classes of each later one; the last has what is left.
+    - `stop`: how many of the classes a cycle has, the first of its order; all with 0.
 
-    **Raises:** `UserError` if `dataset` has fewer classes than `start`, or `step` is below 1.
+    **Raises:** `UserError` if `dataset` has fewer classes than `start` or `stop`, `stop` is below
+    `start`, or `step` is below 1.
 
     **Source:** incremental CIFAR-100 of Dohare et al. (2024), one cycle of 20 tasks; and of
     Prakash et al. (2026), who measure the Hessian on the newest classes.
@@ -35,8 +39,10 @@ def incremental_classes(dataset: Dataset, *, start: int = 5, step: int = 5) -> S
         raise UserError(
             f"`step` is {step}, but a task brings at least one new class. Pass `step=5`."
         )
-    classes = dataset.num_classes
-    seen = np.array([*range(start, classes, step), classes], np.int32)
+    if stop:
+        within("stop", stop, start, dataset)
+    classes, last = dataset.num_classes, stop or dataset.num_classes
+    seen = np.array([*range(start, last, step), last], np.int32)
     train, heldout = tables(dataset)
     places, places_heldout = _by_stage(seen, train.shape[1]), _by_stage(seen, heldout.shape[1])
 

@@ -15,7 +15,7 @@ from neoteny.config import (
     TrainingConfig,
 )
 from neoteny.studies.published import Published
-from neoteny.studies.scales import Protocol, Scale, methods, named
+from neoteny.studies.scales import FIRST_SEED, Protocol, Scale, methods, named
 
 NAME = "permuted-mnist"
 
@@ -51,6 +51,7 @@ def permuted_mnist(scale: Scale = "desk", protocol: Protocol = "corrected") -> S
         title="Permuted MNIST, online",
         methods=methods(scale, protocol),
         seeds={"smoke": 2, "desk": 3, "paper": 5}[scale],
+        first_seed=FIRST_SEED,
         streams={
             NAME: Setting(
                 stream=stream,
@@ -67,15 +68,16 @@ def permuted_mnist(scale: Scale = "desk", protocol: Protocol = "corrected") -> S
     )
 
 
+# at desk size each the best of three, on seed 0; at paper size those of the paper
 _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"er": {"every": 50}, "l2_er": {"every": 50}},
     "desk": {
-        "l2": {"weight_decay": 1e-4},
+        "l2": {"weight_decay": 3e-3},
         "er": {"strength": 1e-2, "every": 100},
-        "l2_er": {"weight_decay": 1e-4, "strength": 1e-2, "every": 100},
-        "cbp": {"replacement_rate": 1e-5},
+        "l2_er": {"weight_decay": 1e-3, "strength": 1e-2, "every": 100},
+        "cbp": {"replacement_rate": 1e-4},
         "layernorm_l2": {"weight_decay": 1e-4},
-        "spectral": {"strength": 1e-3},
+        "spectral": {"strength": 1e-2},
     },
     "paper": {
         "l2": {"weight_decay": 1e-4},
@@ -98,7 +100,7 @@ def _sizes(scale: Scale, published: bool) -> tuple[StreamConfig, int, int, Probe
         return stream, 6, 32, probes
     if scale == "desk":
         stream = StreamConfig(dataset="mnist", rows=5000, options=options)
-        probes = ProbesConfig(every=5, fresh_every=20, spectrum_every=20, **_spectrum(48, 2, 100))
+        probes = ProbesConfig(every=5, fresh_every=20, spectrum_every=40, **_spectrum(48, 2, 100))
         return stream, 200, 100, probes
     stream = StreamConfig(dataset="mnist", options=options)
     probes = ProbesConfig(
