@@ -72,7 +72,7 @@ def sentence(found: Estimate) -> str:
     )
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Seconds in the unit that suits them."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds > 2 * size:
