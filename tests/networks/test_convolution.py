@@ -7,13 +7,13 @@ import pytest
 from jax import lax
 
 from neoteny.curvature import ggn_vector_product
-from neoteny.networks.convolution import LAYOUT, convolution, max_pool
+from neoteny.networks.convolution import IN_CACHE, LAYOUT, convolution, max_pool
 
 convolutions = import_module("neoteny.networks.convolution")  # the function has its name
 
 ROUNDING = 1e-11  # sums of up to 500 products of numbers near 1, two derivatives deep
 
-CASES = [  # stride, window, size, channels: few and many channels go different ways
+CASES = [  # stride, window, size, channels
     (1, 3, (7, 5), 2),
     (1, 3, (6, 6), 17),
     (1, 5, (7, 5), 2),
@@ -61,6 +61,17 @@ def test_a_convolution_and_its_derivatives_are_those_of_lax(key, stride, window,
         )(point, tangent)
 
     assert_close(derivatives(convolution), derivatives(reference))
+
+
+@pytest.mark.parametrize("rows", [4, 7])  # by two images at a time, and by one
+def test_a_gradient_summed_over_parts_of_the_rows_is_that_of_lax(key, rows):
+    half_the_cache = int((IN_CACHE / (2 * 9 * 16)) ** 0.5)
+    point, tangent = arrays(key, 3, (4 * half_the_cache, 4 * half_the_cache), 1, rows=rows)
+    hessian = lambda c: jax.jit(
+        lambda point, tangent: jax.jvp(jax.grad(loss(c, {})), (point,), (tangent,))
+    )(point, tangent)
+    assert "while" in jax.jit(jax.grad(loss(convolution, {}))).lower(point).as_text()
+    assert_close(hessian(convolution), hessian(reference))
 
 
 def test_derivatives_of_every_order_and_direction_are_those_of_lax(key):

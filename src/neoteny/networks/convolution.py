@@ -6,6 +6,7 @@ products, which loops do not slow. `benchmarks/convolution.py` shows what that g
 """
 
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,8 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-FEW_CHANNELS = 16  # below, products with single kernel positions are too thin to be fast
+IN_CACHE = 2**19  # numbers; twice or half as many make little difference
+ENOUGH = 128  # places to add up in one product, lest adding up products take longer
 
 
 def convolution(
@@ -134,8 +136,9 @@ def _in_lanes(one, other, *, wanted: str, geometry: Geometry, precision: str | N
 
 def _columns(inputs, geometry: Geometry):
     """For each output a row: what all positions of the kernel see of the inputs."""
-    seen = jnp.stack(list(_shifted(inputs, geometry)), 3)
-    return seen.reshape(-1, seen.shape[3] * seen.shape[4])
+    padded = jnp.pad(inputs, ((0, 0), *geometry.pads, (0, 0)))
+    seen = jnp.stack(list(_shifted(jnp.moveaxis(padded, 3, 1), geometry)))
+    return seen.transpose(1, 3, 4, 0, 2).reshape(-1, len(seen) * inputs.shape[-1])
 
 
 def _spread(output, geometry: Geometry):
@@ -172,25 +175,38 @@ def _input(kernel, output, geometry: Geometry):
 
 
 def _kernel(inputs, output, geometry: Geometry):
-    """At each position of the kernel the product of what it saw with the output."""
+    """At each position of the kernel the product of what it saw with the output.
+
+    A few images at a time, so that what is seen, an image over for each position, stays in cache.
+    """
+    rows, places = len(inputs), prod(geometry.new_size)
+    seen = prod(geometry.window) * places * inputs.shape[-1]
+    fitting = [few for few in range(1, rows) if rows % few == 0 and few * seen <= IN_CACHE]
+    few = max(fitting, default=1)
+    if few >= rows or few * places < ENOUGH:
+        return _kernel_at_once(inputs, output, geometry)
+    parts = [part.reshape(-1, few, *part.shape[1:]) for part in (inputs, output)]
+    zero = jnp.zeros((*geometry.window, inputs.shape[-1], output.shape[-1]), output.dtype)
+    add = lambda total, part: (total + _kernel_at_once(*part, geometry), None)
+    return lax.scan(add, zero, tuple(parts))[0]
+
+
+def _kernel_at_once(inputs, output, geometry: Geometry):
+    """One product, channel by channel, as the places of one channel lie side by side."""
     channels, units = inputs.shape[-1], output.shape[-1]
-    seen = [part.reshape(-1, channels) for part in _shifted(inputs, geometry)]
-    flat = output.reshape(-1, units)
-    if channels < FEW_CHANNELS:
-        product = jnp.concatenate(seen, 1).T @ flat
-    else:
-        product = jnp.stack([part.T @ flat for part in seen])
+    by_channel = jnp.pad(jnp.moveaxis(inputs, 3, 0), ((0, 0), (0, 0), *geometry.pads))
+    seen = [part.reshape(channels, -1) for part in _shifted(by_channel, geometry)]
+    product = jnp.concatenate(seen) @ output.reshape(-1, units)
     return product.reshape(*geometry.window, channels, units)
 
 
-def _shifted(inputs, geometry: Geometry):
-    """The inputs as each position of the kernel sees them, one entry for each output."""
+def _shifted(padded, geometry: Geometry):
+    """The images as each position of the kernel sees them, one entry for each output."""
     step, (high, wide) = geometry.stride, geometry.new_size
-    padded = jnp.pad(inputs, ((0, 0), *geometry.pads, (0, 0)))
     for row in range(geometry.window[0]):
         for column in range(geometry.window[1]):
             stop = (row + (high - 1) * step + 1, column + (wide - 1) * step + 1)
-            yield padded[:, row : stop[0] : step, column : stop[1] : step]
+            yield padded[..., row : stop[0] : step, column : stop[1] : step]
 
 
 def _shape(one, other, *, wanted: str, geometry: Geometry, precision: str | None):

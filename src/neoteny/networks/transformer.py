@@ -165,9 +165,9 @@ def _attend(
     read: Float[Array, "tokens three_sizes"], rows: int, heads: int
 ) -> Float[Array, "tokens size"]:
     """What each token takes from those of its row, by the likeness of its query to their keys."""
-    size = read.shape[1] // 3
-    parts = read.reshape(rows, -1, 3, heads, size // heads)
-    query, key, value = (parts[:, :, at].swapaxes(1, 2) for at in range(3))
-    likeness = query @ key.swapaxes(2, 3) / (size // heads) ** 0.5
+    width = read.shape[1] // 3 // heads
+    by_head = lambda part: part.reshape(rows, -1, heads, width).swapaxes(1, 2)
+    query, key, value = map(by_head, jnp.split(read, 3, axis=1))
+    likeness = query @ key.swapaxes(2, 3) / width**0.5
     taken = jax.nn.softmax(likeness) @ value
-    return taken.swapaxes(1, 2).reshape(-1, size)
+    return taken.swapaxes(1, 2).reshape(-1, heads * width)
