@@ -12,7 +12,7 @@ import neoteny as nt
 from neoteny import report
 from neoteny.api import Results
 
-COLUMNS = ("method", "seeds", "first", "last", "gap", "difference", "low", "high", "relative_time")
+COLUMNS = ("method", "seeds", "first", "last", "gap", "difference", "low", "high")
 
 
 def page(folder: Path, target: Path) -> None:
@@ -77,8 +77,6 @@ def _cell(column: str, value) -> str:
         return ""
     if column == "method":
         return f"`{value}`"
-    if column == "relative_time":
-        return f"{value:.2f}"
     if column in ("seeds",):
         return str(value)
     signed = column in ("gap", "difference", "low", "high")
