@@ -41,7 +41,7 @@ def test_what_a_person_reads():
     assert sentence(found).startswith("About 2 hours for 3 runs, 60 tasks and 12,000 steps")
     assert "25% of it for spectra" in sentence(found)
     assert [duration(s) for s in (0.2, 90, 300, 90_000, 900_000)] == [
-        "1 seconds",
+        "0 seconds",
         "90 seconds",
         "5 minutes",
         "25 hours",

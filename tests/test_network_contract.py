@@ -18,7 +18,8 @@ from neoteny.interventions import (
     shrink_and_perturb,
     spectral,
 )
-from neoteny.interventions.continual_backprop import Ledger, _hand_over, _outgoing_size
+from neoteny.interventions.continual_backprop import Ledger, _hand_over
+from neoteny.interventions.surgery import outgoing_size
 from neoteny.networks import NETWORKS
 from neoteny.probes import unit_health
 from neoteny.types import Batch, Learner, View, bound
@@ -288,7 +289,7 @@ def test_through_a_convolution_goes_the_mean_times_the_kernels_sum_to_every_read
 def test_the_size_of_what_reads_a_unit_is_a_mean_over_places_kernels_and_readers():
     network, learner, *_ = case("convnet")
     kernel = np.abs(learner.params[1]["kernel"]).reshape(2, 2, 3, 5)
-    sizes = _outgoing_size(jax.tree.map(jnp.asarray, learner), network.units[0])
+    sizes = outgoing_size(jax.tree.map(jnp.asarray, learner.params), network.units[0])
     np.testing.assert_allclose(sizes, kernel.mean((0, 1, 3)), atol=1e-15)
 
     network, learner, *_ = case("resnet")
@@ -298,7 +299,7 @@ def test_the_size_of_what_reads_a_unit_is_a_mean_over_places_kernels_and_readers
     weights = [
         np.abs(layer["kernel"]).transpose(2, 0, 1, 3).reshape(stream.size, -1) for layer in readers
     ]
-    sizes = _outgoing_size(jax.tree.map(jnp.asarray, learner), stream)
+    sizes = outgoing_size(jax.tree.map(jnp.asarray, learner.params), stream)
     np.testing.assert_allclose(sizes, np.concatenate(weights, 1).mean(1), atol=1e-15)
 
 

@@ -72,6 +72,11 @@ def plan(
     """
     from neoteny.methods import METHODS, make
 
+    if not isinstance(study, str) and (scale or protocol):
+        raise UserError(
+            f"`scale` is {scale} and `protocol` {protocol}, but a `Study` is of one size already. "
+            f"Pass its name instead, one of {', '.join(studies.SIZED)}."
+        )
     known = studies.load(study, scale, protocol) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:

@@ -77,7 +77,7 @@ def duration(seconds: float | int) -> str:
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds > 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} seconds"
+    return f"{seconds:.0f} seconds"
 
 
 class _Cost(NamedTuple):
@@ -140,9 +140,10 @@ def _mean_rows(stream: Stream, tasks: int) -> int:
     shapes = streams.shapes(stream)
     if shapes.prefix is None:
         return len(shapes.train.labels)
-    told = jax.jit(lambda key, index: stream(key, index).prefix.train)
+    told = jax.jit(lambda key, index: stream(key, index).prefix)
     seen = np.unique(np.linspace(0, tasks - 1, min(tasks, LOOKED_AT)).astype(int))
-    return round(np.mean([int(told(jax.random.key(0), int(index))) for index in seen]))
+    prefixes: list[Any] = [told(jax.random.key(0), int(index)) for index in seen]
+    return round(float(np.mean([int(prefix.train) for prefix in prefixes])))
 
 
 def _zeros(like: Batch, rows: int) -> Batch:

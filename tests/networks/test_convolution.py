@@ -1,3 +1,4 @@
+from functools import partial
 from importlib import import_module
 
 import jax
@@ -15,11 +16,9 @@ ROUNDING = 1e-11  # sums of up to 500 products of numbers near 1, two derivative
 
 CASES = [  # stride, window, size, channels
     (1, 3, (7, 5), 2),
-    (1, 3, (6, 6), 17),
     (1, 5, (7, 5), 2),
     (2, 1, (7, 5), 17),
     (2, 3, (7, 5), 17),
-    (2, 5, (6, 6), 2),
 ]
 
 
@@ -184,10 +183,7 @@ def test_max_pooling_can_be_differentiated_twice_and_forward(key):
 
 @pytest.mark.parametrize("form", [convolutions._on_accelerator, convolutions._in_lanes])
 @pytest.mark.parametrize("wanted", convolutions.AXES)
-@pytest.mark.parametrize(
-    ("stride", "padding", "window"),
-    [(1, "SAME", 3), (2, "SAME", 3), (2, "VALID", 2), (2, "SAME", 1), (1, "SAME", 5)],
-)
+@pytest.mark.parametrize(("stride", "padding", "window"), [(1, "SAME", 3), (2, "VALID", 2)])
 def test_the_forms_for_accelerators_are_the_same_thirds(key, form, wanted, stride, padding, window):
     size = (7, 8)
     pads = jax.lax.padtype_to_pads(size, (window, window), (stride, stride), padding)
@@ -200,5 +196,7 @@ def test_the_forms_for_accelerators_are_the_same_thirds(key, form, wanted, strid
     }
     two = [array for name, array in arrays.items() if name != wanted]
     options = {"wanted": wanted, "geometry": geometry, "precision": None}
-    exact = convolutions._compute(*two, **options)
-    np.testing.assert_allclose(form(*two, **options), exact, rtol=1e-5, atol=1e-5)
+    exact, found = (
+        jax.jit(partial(compute, **options))(*two) for compute in (convolutions._compute, form)
+    )
+    np.testing.assert_allclose(found, exact, atol=ROUNDING)

@@ -280,7 +280,7 @@ def test_options_reach_their_rule_and_a_whole_number_may_stand_for_a_float(key):
         ("class-pairs", {"classes_per_task": "3"}, "takes a int such as 2"),
         ("class-pairs", {"classes_per_task": 13}, "images has 12 classes.*classes_per_task=12"),
         ("class-pairs", {"classes_per_task": 1}, "classes_per_task=2"),
-        ("permuted-pixels", {"seed": 3}, "takes no options, so leave out `seed`"),
+        ("random-labels", {"seed": 3}, "takes no options, so leave out `seed`"),
         ("incremental-classes", {"start": 20}, "images has 12 classes.*start=12"),
         ("incremental-classes", {"step": 0}, "step=5"),
         ("five-plus-one", {"hard": 12}, "need 13, but images has 12.*hard=11"),

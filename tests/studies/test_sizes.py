@@ -35,7 +35,7 @@ LIGHT = {"tasks": 2, "probes.spectrum_every": 0, "probes.fresh_every": 0, "probe
     [
         ("permuted-mnist", "corrected", "l2_er"),
         ("continual-imagenet", "published", "published_cbp"),
-        ("incremental-cifar", "corrected", "l2_er"),
+        ("incremental-cifar", "corrected", "reset"),
     ],
 )
 def test_the_smallest_size_runs_to_its_verdict_without_files(name, protocol, method, tmp_path):
@@ -74,6 +74,11 @@ def test_a_study_of_one_size_takes_none():
         studies.load("spectral-collapse-digits", scale="paper")
     with pytest.raises(UserError, match="`protocol` is published"):
         studies.load("spectral-collapse-digits", protocol="published")
+
+
+def test_a_study_that_is_there_already_has_its_size():
+    with pytest.raises(UserError, match="is of one size already"):
+        api.plan(studies.load("permuted-mnist"), scale="paper")
 
 
 def _real(name):

@@ -5,6 +5,7 @@ XLA's CPU backend runs the gradient of a convolution 25 to 60 times slower insid
 products, which loops do not slow. `benchmarks/convolution.py` shows what that gains.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -137,8 +138,8 @@ def _in_lanes(one, other, *, wanted: str, geometry: Geometry, precision: str | N
 def _columns(inputs, geometry: Geometry):
     """For each output a row: what all positions of the kernel see of the inputs."""
     padded = jnp.pad(inputs, ((0, 0), *geometry.pads, (0, 0)))
-    seen = jnp.stack(list(_shifted(jnp.moveaxis(padded, 3, 1), geometry)))
-    return seen.transpose(1, 3, 4, 0, 2).reshape(-1, len(seen) * inputs.shape[-1])
+    seen = jnp.stack([padded[:, *window] for window in _windows(geometry)], 3)
+    return seen.reshape(-1, seen.shape[3] * seen.shape[4])
 
 
 def _spread(output, geometry: Geometry):
@@ -187,7 +188,11 @@ def _kernel(inputs, output, geometry: Geometry):
         return _kernel_at_once(inputs, output, geometry)
     parts = [part.reshape(-1, few, *part.shape[1:]) for part in (inputs, output)]
     zero = jnp.zeros((*geometry.window, inputs.shape[-1], output.shape[-1]), output.dtype)
-    add = lambda total, part: (total + _kernel_at_once(*part, geometry), None)
+
+    def add(total, part):
+        images, outcome = part
+        return total + _kernel_at_once(images, outcome, geometry), None
+
     return lax.scan(add, zero, tuple(parts))[0]
 
 
@@ -195,18 +200,18 @@ def _kernel_at_once(inputs, output, geometry: Geometry):
     """One product, channel by channel, as the places of one channel lie side by side."""
     channels, units = inputs.shape[-1], output.shape[-1]
     by_channel = jnp.pad(jnp.moveaxis(inputs, 3, 0), ((0, 0), (0, 0), *geometry.pads))
-    seen = [part.reshape(channels, -1) for part in _shifted(by_channel, geometry)]
+    seen = [by_channel[..., *window].reshape(channels, -1) for window in _windows(geometry)]
     product = jnp.concatenate(seen) @ output.reshape(-1, units)
     return product.reshape(*geometry.window, channels, units)
 
 
-def _shifted(padded, geometry: Geometry):
-    """The images as each position of the kernel sees them, one entry for each output."""
+def _windows(geometry: Geometry) -> Iterator[tuple[slice, slice]]:
+    """Where each position of the kernel looks in padded images, one place for each output."""
     step, (high, wide) = geometry.stride, geometry.new_size
     for row in range(geometry.window[0]):
         for column in range(geometry.window[1]):
             stop = (row + (high - 1) * step + 1, column + (wide - 1) * step + 1)
-            yield padded[..., row : stop[0] : step, column : stop[1] : step]
+            yield slice(row, stop[0], step), slice(column, stop[1], step)
 
 
 def _shape(one, other, *, wanted: str, geometry: Geometry, precision: str | None):
