@@ -80,7 +80,7 @@ def test_a_study_killed_at_random_instants_ends_with_the_same_bits(
             said = "neoteny: Stopped. The same command continues where this one stood."
             assert complaint.strip() == (said if kind == signal.SIGINT else "")
         _await_workers(tmp_path)
-        runs = store.status(tmp_path)
+        runs = _recorded(tmp_path)
         interrupted += any(0 < run["tasks_done"] < run["tasks_asked"] for run in runs)
     assert interrupted, "no run was killed on its way: make them longer"
     last = tiny.neoteny(scratch, "run", study, "--out", tmp_path, "--jobs", 2, *LONG)
