@@ -122,7 +122,7 @@ def run(
     - `out`: the folder of its runs; by default `runs/<study>`.
     - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
       `"bp,l2_er"`. Those of the study if not given.
-    - `seeds`: how many, counted from 0.
+    - `seeds`: how many, counted from the study's `first_seed`.
     - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
       more than one, methods of your own must come as a file in `plugins`, which each loads.
     - `together`: whether all seeds of a method on a stream learn in lockstep, as one compiled
@@ -184,8 +184,8 @@ def estimate(
 
     **Raises:** `UserError` as `run` does.
     """
-    from neoteny import loop, streams
     from neoteny import plugins as plugin_files
+    from neoteny import streams
 
     paths = [Path(path) for path in plugins]
     for path in paths:
@@ -194,7 +194,6 @@ def estimate(
     source = Path(data) if data else None
     for name in sorted({config.setting.stream.dataset for config in runs}):
         streams.load(name, folder=source)
-    jobs = jobs if loop.on_cpu() else 1
     return sweep.estimate(runs, jobs=jobs, data=source, plugins=paths)
 
 

@@ -97,7 +97,7 @@ def run(
     output: FormatOption = Format.table,
 ) -> None:
     """Run a study, or continue it; print the methods and the verdict; write report.html."""
-    from neoteny import api, studies
+    from neoteny import api, studies, sweep
     from neoteny.errors import UserError
     from neoteny.progress import Progress
 
@@ -127,7 +127,8 @@ def run(
         if scale == "paper":
             from neoteny.estimate import sentence
 
-            _say(sentence(api.estimate(study, **asked)))
+            spare = {name: asked[name] for name in ("jobs", "data", "plugins")}
+            _say(sentence(sweep.estimate(runs, **spare)))
         progress.start(runs)
 
     try:

@@ -261,7 +261,15 @@ def _settle(cores: set[int] | None, plugins: Sequence[Path]) -> None:
 def estimate(
     runs: Sequence[RunConfig], *, jobs: int, data: Path | None, plugins: Sequence[Path] = ()
 ) -> "Estimate":
-    """How long `runs` would take on so many processes, found in one like them."""
+    """How long `runs` would take on so many processes, found in one like them.
+
+    On an accelerator in this process, which holds it.
+    """
+    from neoteny import estimate as estimates
+    from neoteny import loop
+
+    if not loop.on_cpu():
+        return estimates.estimate(runs, data=data)
     with ProcessPoolExecutor(
         1, get_context("spawn"), initializer=_settle, initargs=(_shares(jobs)[0], plugins)
     ) as pool:

@@ -119,7 +119,7 @@ def _in_lanes(one, other, *, wanted: str, geometry: Geometry, precision: str | N
     """One lane of many, each with images and a kernel of its own, as one matrix product.
 
     Batched it is a batched product. A convolution in groups, which is what the compiler makes of
-    many lanes, is slower on a GPU than one lane after the other.
+    many lanes, was slower on a GPU than one lane after the other.
     """
     with jax.default_matmul_precision(precision):
         if wanted == "kernel":

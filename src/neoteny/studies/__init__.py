@@ -116,7 +116,7 @@ def load(name: str, scale: str | None = None, protocol: str | None = None) -> St
     **Arguments:**
 
     - `scale`, `protocol`: for the studies in `SIZED`. `smoke` takes seconds, on the embedded
-      digits; `desk`, the default, under an hour on two cores; `paper` is the paper's own size.
+      digits; `desk`, the default, is sized for two cores; `paper` is the paper's own size.
       `corrected`, the default, trains on all rows once, in fresh order, with the methods as their
       papers define them; `published` has the settings and the flaws of the paper's code.
 

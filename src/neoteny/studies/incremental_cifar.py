@@ -22,7 +22,6 @@ from neoteny.studies.scales import (
     Scale,
     methods,
     named,
-    own_rates,
 )
 
 NAME = "incremental-cifar"
@@ -90,7 +89,6 @@ def incremental_cifar(scale: Scale = "desk", protocol: Protocol = "corrected") -
                     method: settings.get(method, {}) | ranked.get(method, {})
                     for method in settings | ranked
                 },
-                training_of={} if published else own_rates(_RATES[scale]),
             )
         },
     )
@@ -158,4 +156,3 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "desk": _PAPERS,
     "paper": _PAPERS,
 }
-_RATES: dict[str, dict[str, float]] = {"smoke": {}, "desk": {}, "paper": {}}

@@ -68,7 +68,7 @@ def permuted_mnist(scale: Scale = "desk", protocol: Protocol = "corrected") -> S
     )
 
 
-# at desk size each the best of three, on seed 0; at paper size those of the paper
+# at desk size each the best of three on seed 0, `l2_er` of four; at paper size the paper's
 _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"er": {"every": 50}, "l2_er": {"every": 50}},
     "desk": {

@@ -1,6 +1,6 @@
-"""What the studies with several sizes share: their names, and settings of one method apart."""
+"""What the studies with several sizes share: their names, methods and first seed."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from neoteny.errors import unknown
 
@@ -20,7 +20,7 @@ def named(base: str, scale: str, protocol: str) -> str:
 
 
 FIRST_SEED = 1
-"""The first seed that is reported; settings were chosen on seed 0."""
+"""The first seed that is reported: what was searched for was searched on seed 0."""
 
 
 def methods(scale: str, protocol: str) -> tuple[str, ...]:
@@ -43,8 +43,3 @@ def check(scale: str, protocol: str) -> None:
         raise unknown("scale", scale, SCALES)
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-
-
-def own_rates(rates: dict[str, float]) -> dict[str, dict[str, Any]]:
-    """`training_of` that gives methods learning rates of their own."""
-    return {method: {"learning_rate": rate} for method, rate in rates.items()}
