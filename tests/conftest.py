@@ -1,4 +1,12 @@
-"""Every test runs in float64, with shapes checked and silent broadcasting refused."""
+"""Every test runs in float64, with shapes checked and silent broadcasting refused.
+
+Most of the time of these tests is compilation, so code is compiled without most optimisations, in
+processes that they start too; `JAX_DISABLE_MOST_OPTIMIZATIONS=0 make test` has them all.
+"""
+
+import os
+
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # JAX reads it when imported
 
 import jax
 import pytest
