@@ -13,11 +13,22 @@ SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
     {"errors", "cache", "types", "glossary", "lanes"},
-    {"config", "statistics", "networks", "streams", "curvature", "losses", "store", "lockstep"},
+    {
+        "config",
+        "statistics",
+        "networks",
+        "streams",
+        "curvature",
+        "losses",
+        "store",
+        "lockstep",
+        "branches",
+    },
     {"probes"},
     {"interventions"},
     {"methods", "training", "measuring", "monitor", "checkpoints"},
     {"machine"},
+    {"rl"},
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis"},
     {"report"},

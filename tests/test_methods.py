@@ -67,7 +67,7 @@ def _lives(name, hyperparameters=None, *, optimiser="adam", layer_norm=False, se
     """A learner at birth, and after two tasks under a method, with the trace of the second."""
     method = make(name, hyperparameters or {})
     network = mlp((4, 6, 3), **({"layer_norm": layer_norm} | dict(method.network)))
-    rule = machine._optimiser(TrainingConfig(optimiser=optimiser, learning_rate=0.05), method)
+    rule = machine.optimiser_of(TrainingConfig(optimiser=optimiser, learning_rate=0.05), method)
     parts = trainer(
         network,
         cross_entropy,
@@ -150,7 +150,7 @@ def test_only_methods_that_act_at_a_boundary_need_to_know_it():
 def test_unit_surgery_brings_an_adam_that_counts_steps_per_weight():
     config = TrainingConfig(optimiser="adam", learning_rate=0.05)
     params = mlp((2, 2, 2)).init(jax.random.key(0))
-    state = lambda method: jax.tree.structure(machine._optimiser(config, method).init(params))
+    state = lambda method: jax.tree.structure(machine.optimiser_of(config, method).init(params))
     assert state(make("cbp")) == jax.tree.structure(elementwise_adam(0.05).init(params))
     assert state(make("bp")) == jax.tree.structure(optax.adam(0.05).init(params))
 

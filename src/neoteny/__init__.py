@@ -15,6 +15,7 @@ _PARTS = (
     "networks",
     "probes",
     "report",
+    "rl",
     "statistics",
     "store",
     "streams",

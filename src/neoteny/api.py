@@ -126,8 +126,9 @@ def run(
     - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
       more than one, methods of your own must come as a file in `plugins`, which each loads.
     - `together`: whether all seeds of a method on a stream learn in lockstep, as one compiled
-      program in one process, whatever `jobs`; on an accelerator if not given. Their numbers agree
-      with those of runs apart but for rounding, and their bits depend on how many seeds there are.
+      program in one process, whatever `jobs`; on an accelerator if not given, but for agents whose
+      environment is not compiled. Their numbers agree with those of runs apart but for rounding,
+      and their bits depend on how many seeds there are.
     - `data`: folder of data sets that are not embedded.
     - `changes`: fields of the study by dotted path, as `{"tasks": 5}`.
     - `on_start`, `on_task`, `download`: told of the runs, of each finished task, and of each
@@ -135,26 +136,29 @@ def run(
 
     **Raises:** `UserError` before anything is run, if any run of the study cannot work.
     """
-    from neoteny import loop
+    from neoteny import loop, rl
     from neoteny import plugins as plugin_files
 
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
+    asked = plan(
+        study, scale=scale, protocol=protocol, methods=methods, seeds=seeds, changes=changes
+    )
+    on_host = any(rl.on_host(setting.stream.environment) for setting in asked.streams.values())
     on_cpu = loop.on_cpu()
-    together = not on_cpu if together is None else together
+    together = not on_cpu and not on_host if together is None else together
     local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
     if local and jobs > 1 and not together:
         raise UserError(
             f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
             "file that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1`."
         )
-    asked = plan(
-        study, scale=scale, protocol=protocol, methods=methods, seeds=seeds, changes=changes
-    )
     folder = Path(out or Path("runs") / asked.name)
     source = Path(data) if data else None
     runs = sweep.expand(asked)
+    if together:
+        loop.refuse_together(runs)
     _check(runs, folder, source, download)
     _remember(asked, folder)
     on_start(runs)
@@ -192,7 +196,7 @@ def estimate(
         plugin_files.load(path)
     runs = sweep.expand(plan(study, **choice))
     source = Path(data) if data else None
-    for name in sorted({config.setting.stream.dataset for config in runs}):
+    for name in _datasets(runs):
         streams.load(name, folder=source)
     return sweep.estimate(runs, jobs=jobs, data=source, plugins=paths)
 
@@ -204,11 +208,17 @@ def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]
     return list(methods)
 
 
+def _datasets(runs: list[RunConfig]) -> list[str]:
+    """The data sets that runs learn from; agents have none."""
+    learners = [config.setting for config in runs if config.setting.agent is None]
+    return sorted({setting.stream.dataset for setting in learners})
+
+
 def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> None:
     """Find at the door what would make a run fail, and say it before any is started."""
     from neoteny import loop, streams
 
-    for name in sorted({config.setting.stream.dataset for config in runs}):
+    for name in _datasets(runs):
         streams.load(name, folder=data, progress=download)
     for config in runs:
         try:

@@ -1,7 +1,7 @@
 """What a run is made of, as validated data: frozen, without defaults hidden elsewhere."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
@@ -11,10 +11,13 @@ from neoteny.errors import UserError, unknown
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Cadence = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Metric = Literal["online_accuracy", "final_accuracy", "heldout_accuracy"]
+Metric = Literal[
+    "online_accuracy", "final_accuracy", "heldout_accuracy", "online_return", "final_return"
+]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder, and never of one above
 
 
@@ -38,6 +41,10 @@ class StreamConfig(_Data):
         default="permuted-pixels", description="how the task changes: `neoteny list streams`"
     )
     dataset: str = Field(default="digits", description="`neoteny list datasets`")
+    environment: str | None = Field(
+        default=None,
+        description="what an agent acts in, in place of a data set: `neoteny list environments`",
+    )
     rows: Count | None = Field(default=None, description="training rows used; all of them if unset")
     shrink: Count = Field(
         default=1, description="images this much smaller a side: each block of pixels its mean"
@@ -86,6 +93,9 @@ class TrainingConfig(_Data):
     augmentation: Literal["none", "crop-and-flip"] = Field(
         default="none", description="of the images of each mini-batch"
     )
+    gradient_clip: NotNegative = Field(
+        default=0.0, description="longer gradients are shortened to this; 0: none is"
+    )
 
     @model_validator(mode="after")
     def _decay_belongs_to_adamw(self) -> "TrainingConfig":
@@ -93,6 +103,82 @@ class TrainingConfig(_Data):
             raise ValueError(
                 "`decoupled_decay` is a positive number, as 0.01, with the optimiser adamw, and 0 "
                 "with any other; the methods' own `weight_decay` is the coupled kind"
+            )
+        return self
+
+
+class AgentConfig(_Data):
+    """How an agent acts, and what it learns from; where `stream.environment` is set.
+
+    A task is so many iterations of acting (`rollout` steps in each of `seats` environments) and
+    learning from what happened, with the mini-batches and epochs of `training`.
+    """
+
+    kind: Literal["ppo", "dqn"] = "ppo"
+    seats: Count = Field(default=8, description="environments acted in side by side")
+    rollout: Count = Field(default=100, description="steps in each of them between updates")
+    iterations: Count = Field(default=50, description="of acting and learning in a task")
+    discount: Share = 0.99
+    reward_scale: Positive = Field(default=1.0, description="rewards learnt from are multiplied")
+    critic: Literal["separate", "shared"] = Field(
+        default="separate",
+        description="of `ppo`: a network of its own, or an output of the actor's",
+    )
+    advantage_decay: Share = Field(
+        default=0.95, description="of `ppo`: lambda of generalised advantages"
+    )
+    clip: Positive = Field(
+        default=0.2, description="of `ppo`: of the policy's ratio, and of the value"
+    )
+    value_clip: bool = Field(default=True, description="of `ppo`")
+    value_coefficient: NotNegative = Field(default=0.5, description="of `ppo`")
+    entropy_coefficient: NotNegative = Field(default=0.01, description="of `ppo`")
+    replay: Count = Field(default=10_000, description="of `dqn`: acts that are remembered")
+    reuse: Count = Field(
+        default=8, description="of `dqn`: rows drawn from the replay for each act, to learn from"
+    )
+    learning_starts: Count = Field(
+        default=1000, description="of `dqn`: acts in a task before any is learnt from"
+    )
+    epsilon_start: Share = Field(
+        default=1.0, description="of `dqn`: share of actions at random when a task begins"
+    )
+    epsilon_end: Share = Field(default=0.05, description="of `dqn`: and that which it falls to")
+    epsilon_share: Share = Field(
+        default=0.2, description="of `dqn`: share of the task's iterations over which it falls"
+    )
+    target_every: Count = Field(
+        default=4, description="of `dqn`: iterations after which the target network is renewed"
+    )
+    double: bool = Field(
+        default=True, description="of `dqn`: the network picks the action that the target values"
+    )
+    huber: bool = Field(
+        default=False, description="of `dqn`: an error above 1 counts linearly, not squared"
+    )
+
+    @model_validator(mode="after")
+    def _can_ever_learn(self) -> "AgentConfig":
+        if self.kind != "dqn":
+            return self
+        acts = self.seats * self.rollout
+        if self.replay < max(acts, self.learning_starts):
+            raise ValueError(
+                f"`replay` is {self.replay}, but an iteration has {acts} acts (`seats` times "
+                f"`rollout`), and learning starts after {self.learning_starts}; a replay holds "
+                f"both. Pass `--set agent.replay={max(acts, self.learning_starts)}` or more"
+            )
+        if self.learning_starts > acts * self.iterations:
+            raise ValueError(
+                f"`learning_starts` is {self.learning_starts}, but a task has "
+                f"{acts * self.iterations} acts, so nothing would be learnt. Pass `--set "
+                f"agent.learning_starts={acts}`, or more `agent.iterations`"
+            )
+        if self.epsilon_end > self.epsilon_start:
+            raise ValueError(
+                f"`epsilon_end` is {self.epsilon_end} and `epsilon_start` {self.epsilon_start}, "
+                "but exploration falls. Pass "
+                f"`--set agent.epsilon_end={self.epsilon_start}` or less"
             )
         return self
 
@@ -138,6 +224,7 @@ class Setting(_Data):
     metric: Metric = "online_accuracy"
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    agent: AgentConfig | None = None
     probes: ProbesConfig = ProbesConfig()
     hyperparameters: dict[str, dict[str, Scalar]] = Field(default={}, description="by method")
     training_of: dict[str, dict[str, Scalar]] = Field(
@@ -153,6 +240,22 @@ class Setting(_Data):
                 raise ValueError(
                     f"`training_of.{method}`: {_explain(TrainingConfig, error)}"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _agents_act_in_environments(self) -> "Setting":
+        acts = self.stream.environment is not None
+        if acts != (self.agent is not None):
+            raise ValueError(
+                "`stream.environment` and `agent` go together: name an environment, as "
+                "`cartpole`, and give an agent, as `agent.kind=ppo`; or leave out both"
+            )
+        if acts != self.metric.endswith("_return"):
+            raise ValueError(
+                f"`metric` is {self.metric}, but an agent has returns and no accuracy, and any "
+                "other network has accuracies; with an agent pass `online_return` or "
+                "`final_return`"
+            )
         return self
 
     def trained(self, method: str) -> TrainingConfig:
@@ -251,6 +354,11 @@ def _fields(model: Any, path: tuple) -> list[str]:
     """The names that could have stood at `path` of `model`, dotted."""
     for step in path:
         fields = getattr(model, "model_fields", {})
-        model = fields[step].annotation if step in fields else Setting
+        model = _model(fields[step].annotation) if step in fields else Setting
     prefix = "".join(f"{step}." for step in path)
     return [prefix + name for name in getattr(model, "model_fields", {})]
+
+
+def _model(annotation: Any) -> Any:
+    """The part of `Model | None` that has fields, or the annotation itself."""
+    return next((part for part in get_args(annotation) if part is not type(None)), annotation)

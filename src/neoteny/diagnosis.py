@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from neoteny import checkpoints, curvature, glossary, loop, measuring, probes, store
+from neoteny.branches import INITIAL, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
 from neoteny.losses import LOSSES, task_loss
@@ -85,14 +86,14 @@ def diagnose(
     config, batch = seen.config, seen.batch
     budget = loop.steps(seen.machine, seen.told, config.setting.training)
     machine = seen.machine._replace(steps=budget)
-    draw = loop.Branches(config.seed)
+    draw = Branches(config.seed)
     learner = _reached(folder, seen, on_task)
     learner = loop.begin(machine, learner, seen.told, draw, seen.task, seen.stream)
     _refuse_diverged(learner.params, config)
     newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, seen.task)))
     sides = {"learner": learner, "fresh": newborn}
     views = {name: loop.view(machine, side, seen.told) for name, side in sides.items()}
-    key, count = draw(loop.PROBING, 2 * seen.task), len(batch.labels)
+    key, count = draw(PROBING, 2 * seen.task), len(batch.labels)
     observer = _observer(config, machine, count)
     spectra = {
         name: measuring.spectra(observer.matrices, side.params, batch, key, count, views[name])
@@ -127,8 +128,13 @@ def occasion(
             f"`task` is {task}, but this run has learnt {finished} tasks. Pass 0 to {finished}, "
             f"where {finished} is the task after them; without it, that is what is diagnosed."
         )
+    if config.setting.agent is not None:
+        raise UserError(
+            f"`{folder}` is the run of an agent, whose tasks cannot be looked at again: its rows "
+            f"came of its acts. What was measured then, `neoteny query {folder} 'FROM tasks'` has."
+        )
     stream, machine = prepare(config, data)
-    told = stream(loop.Branches(config.seed).stream, index)
+    told = stream(Branches(config.seed).stream, index)
     available = len(told.train.labels) if told.prefix is None else int(told.prefix.train)
     count = min(ROWS, available) if rows is None else rows
     if not 1 <= count <= available:
@@ -172,8 +178,8 @@ def _configuration(folder: Path) -> RunConfig:
 
 def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Learner:
     """The learner as the task before the one in question left it."""
-    machine, draw = seen.machine, loop.Branches(seen.config.seed)
-    learner = machine.trainer.initialise(machine.network.init(draw(loop.INITIAL, 0)))
+    machine, draw = seen.machine, Branches(seen.config.seed)
+    learner = machine.trainer.initialise(machine.network.init(draw(INITIAL, 0)))
     path = folder / "checkpoint.npz"
     if path.exists():
         index, arrays = store.read_checkpoint(path)
@@ -183,7 +189,7 @@ def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Le
     for index in range(seen.task):
         told: Task = seen.stream(draw.stream, index)
         learner = loop.begin(machine, learner, told, draw, index, seen.stream)
-        learner, _ = loop.learn(machine, learner, told, draw(loop.TRAINING, index))
+        learner, _ = loop.learn(machine, learner, told, draw(TRAINING, index))
         on_task(index + 1)
     return learner
 

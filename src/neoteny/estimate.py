@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neoteny import streams
+from neoteny import rl, streams
 from neoteny.config import RunConfig
 from neoteny.losses import LOSSES, task_loss
 from neoteny.machine import Machine, prepare
@@ -88,6 +88,8 @@ class _Cost(NamedTuple):
 
 def _measured(config: RunConfig, data: Path | None) -> _Cost:
     setting = config.setting
+    if setting.agent is not None:
+        return _measured_agent(config)
     training = setting.training.model_copy(update={"epochs": 1, "augmentation": "none"})
     short = config.model_copy(
         update={
@@ -109,6 +111,27 @@ def _measured(config: RunConfig, data: Path | None) -> _Cost:
     product = _product(machine, config, whole, classes) if _products(config) else 0.0
     per_epoch = _mean_rows(stream, config.tasks) // training.batch
     return _Cost(per_epoch * setting.training.epochs, step, product)
+
+
+def _measured_agent(config: RunConfig) -> _Cost:
+    """Of an agent: a step's share of one iteration, acting included."""
+    setting = config.setting
+    assert setting.agent is not None
+    once = setting.model_copy(update={"agent": setting.agent.model_copy(update={"iterations": 1})})
+    short = config.model_copy(update={"method": "bp", "hyperparameters": {}, "setting": once})
+    worlds, machine = rl.prepare(short)
+    key = jax.random.key(0)
+    learner = machine.trainer.initialise(machine.network.init(key))
+    world = worlds(key, 0)
+    rows = machine.opening(learner, world, key)
+    iteration = _seconds(lambda: machine.live(learner, world, rows, key))
+    product = 0.0
+    if _products(config):
+        seen = jax.tree.map(lambda array: array[: setting.probes.spectrum_rows], rows)
+        slope = jax.grad(task_loss(machine.network, machine.loss, seen))
+        multiply = jax.jit(lambda params: jax.jvp(slope, (params,), (params,))[1])
+        product = _seconds(lambda: multiply(learner.params))
+    return _Cost(machine.steps * setting.agent.iterations, iteration / machine.steps, product)
 
 
 def _product(machine: Machine, config: RunConfig, whole: Batch, classes) -> float:

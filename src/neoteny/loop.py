@@ -13,27 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from neoteny import checkpoints, measuring, probes, store
+from neoteny import checkpoints, measuring, probes, rl, store
+from neoteny.branches import BEFORE, FRESH, INITIAL, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError
 from neoteny.lockstep import Asking, Call, Turn, alone, together
-from neoteny.machine import Machine, prepare
+from neoteny.machine import Machine
+from neoteny.machine import prepare as prepare_for_data
 from neoteny.types import Batch, Learner, PRNGKey, Stream, Task, View
-
-# A run draws all its randomness from one key; these are the branches, by meaning.
-STREAM, INITIAL, TRAINING, PROBING, FRESH, BEFORE = range(6)
-
-
-class Branches:
-    """All randomness of a run, drawn from its seed by meaning: `branches(TRAINING, task)`."""
-
-    def __init__(self, seed: int):
-        self._root = jax.random.key(seed)
-        self.stream = jax.random.fold_in(self._root, STREAM)
-
-    def __call__(self, branch: int, index: int) -> PRNGKey:
-        return jax.random.fold_in(jax.random.fold_in(self._root, branch), index)
-
 
 COMMIT_SECONDS = 1.0
 """A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
@@ -86,8 +73,10 @@ def run_together(
     **Returns:** for each what `run` returns, or the exception that it raises. One that arises in
     what is computed for several runs ends all of these, any other only its own.
 
-    **Raises:** `ValueError` if more than the seed differs.
+    **Raises:** `ValueError` if more than the seed differs, `UserError` for agents whose
+    environment is not compiled.
     """
+    refuse_together(configs)
     if len({config.model_copy(update={"seed": 0}).model_dump_json() for config in configs}) > 1:
         raise ValueError("Only runs that differ in nothing but their seed go together.")
     told = on_task or (lambda config, done: None)
@@ -97,6 +86,17 @@ def run_together(
             for config, folder in zip(configs, folders, strict=True)
         ]
     )
+
+
+def refuse_together(configs: Sequence[RunConfig]) -> None:
+    """Refuse runs that cannot be learnt by one compiled program: whose world is not compiled."""
+    for config in configs:
+        name = config.setting.stream.environment
+        if rl.on_host(name):
+            raise UserError(
+                f"`{config.stream}` acts in `{name}`, which no compiled program can step, so its "
+                "seeds do not go together. Run them apart: `--apart` and `--jobs`."
+            )
 
 
 def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) -> None:
@@ -130,6 +130,12 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def prepare(config: RunConfig, data: Path | str | None = None) -> tuple[Any, Any]:
+    """A run's stream, and the machine that lives through its tasks: of data, or of acting."""
+    acts = config.setting.agent is not None
+    return rl.prepare(config) if acts else prepare_for_data(config, data)
+
+
 def _life(
     config: RunConfig,
     folder: Path,
@@ -153,14 +159,15 @@ def _life(
 
 def _continue(
     config: RunConfig,
-    stream: Stream,
-    machine: Machine,
+    stream: Any,
+    machine: Any,
     journal: store.Run,
     on_task: Callable[[int], None],
 ) -> Asking:
     draw = Branches(config.seed)
     initial = machine.network.init(draw(INITIAL, 0))
     learner = machine.trainer.initialise(initial)
+    live_through = _live_through if config.setting.agent is None else rl.live_through
     index, diverged, seconds, durations = 0, None, journal.seconds, []
     if saved := journal.checkpoint():
         index, arrays = saved
@@ -168,7 +175,7 @@ def _continue(
         learner = checkpoints.restored(learner, arrays)
     committed = yield Turn(index)
     while index < config.tasks and diverged is None:
-        lived = yield from _live_through(config, machine, learner, stream, index, draw)
+        lived = yield from live_through(config, machine, learner, stream, index, draw)
         learner, row, spectra, spent = lived
         for phase, found in spectra.items():
             for matrix, arrays in found.items():

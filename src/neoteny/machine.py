@@ -182,12 +182,12 @@ def _machine(
         steps,
         known_probes,
     )
-    optimiser = _optimiser(training, method)
+    optimiser = optimiser_of(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
-    _refuse_idle(method_name, interventions, fewest_steps)
+    refuse_idle(method_name, interventions, fewest_steps)
     _refuse_lone_rows(network, training)
-    _rehearse(network, optimiser, penalties, interventions, rows, training.batch)
+    rehearse(network, optimiser, penalties, interventions, rows.batch, training.batch)
     parts = trainer(
         network,
         LOSSES[training.loss],
@@ -227,7 +227,7 @@ def _observed(
     )
 
 
-def _refuse_idle(method: str, interventions: Sequence[Intervention], steps: int) -> None:
+def refuse_idle(method: str, interventions: Sequence[Intervention], steps: int) -> None:
     """An intervention that never falls due would make its method plain backprop in silence."""
     late = max((part.period for part in interventions), default=0)
     if late > steps:
@@ -237,12 +237,12 @@ def _refuse_idle(method: str, interventions: Sequence[Intervention], steps: int)
         )
 
 
-def _rehearse(
+def rehearse(
     network: Network,
     optimiser: optax.GradientTransformation,
     penalties: Sequence[Penalty],
     interventions: Sequence[Intervention],
-    rows: Rows,
+    shown: Callable[[int], Batch],
     batch: int,
 ) -> None:
     """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
@@ -254,13 +254,13 @@ def _rehearse(
         params = network.init(key)
         learner = Learner(params, optimiser.init(params), network_state=network.state)
         for part in penalties:
-            part.apply(params, seen(params, rows.batch(batch)), part.init(params))
+            part.apply(params, seen(params, shown(batch)), part.init(params))
         for part in interventions:
-            shown = rows.batch(batch * max(1, part.period))
-            features = seen(params, shown)
-            part.apply(learner, part.init(params), key=key, batch=shown, features=features)
+            rows = shown(batch * max(1, part.period))
+            features = seen(params, rows)
+            part.apply(learner, part.init(params), key=key, batch=rows, features=features)
         if not (penalties or interventions):
-            seen(params, rows.batch(batch))
+            seen(params, shown(batch))
 
     jax.eval_shape(trace, jax.random.key(0))
 
@@ -313,7 +313,8 @@ def _network(
     return network._replace(init=jax.jit(network.init))  # one compilation, not one per draw
 
 
-def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransformation:
+def optimiser_of(config: TrainingConfig, method: Method) -> optax.GradientTransformation:
+    """The optimiser of a configuration, with what the method does to gradients ahead of it."""
     rate = config.learning_rate
     if config.optimiser == "sgd":
         base = optax.sgd(rate)
@@ -326,4 +327,8 @@ def _optimiser(config: TrainingConfig, method: Method) -> optax.GradientTransfor
     if config.optimiser == "adamw":
         # after Adam's rescaling, so the decay is not rescaled with it
         base = optax.chain(base, optax.add_decayed_weights(-rate * config.decoupled_decay))
-    return base if method.gradient is None else optax.chain(method.gradient, base)
+    if method.gradient is not None:
+        base = optax.chain(method.gradient, base)
+    if config.gradient_clip:  # of the loss alone, before any decay
+        base = optax.chain(optax.clip_by_global_norm(config.gradient_clip), base)
+    return base

@@ -58,6 +58,7 @@ def observer(
     *,
     learning_rate: float = float("nan"),
     steps: int = 0,
+    of_any_loss: bool = False,
 ) -> Observer:
     """The measurements that `plan` asks for; compiled when first used.
 
@@ -68,14 +69,17 @@ def observer(
         _evaluator(network, rowwise_loss, plan.evaluation_rows),
         _prober(network, rowwise_loss, plan.names, budget),
         _prober(network, rowwise_loss, plan.start_names, budget),
-        tridiagonalisers(network, rowwise_loss, plan),
+        tridiagonalisers(network, rowwise_loss, plan, of_any_loss=of_any_loss),
     )
 
 
 def tridiagonalisers(
-    network: Network, rowwise_loss: Callable, plan: ProbesConfig
+    network: Network, rowwise_loss: Callable, plan: ProbesConfig, *, of_any_loss: bool = False
 ) -> dict[str, Coefficients]:
     """Compiled Lanczos runs on each matrix: the Hessian, and for cross-entropy the GGN.
+
+    With `of_any_loss` the GGN of whatever loss it is, through its Hessian in the outputs; where
+    the loss is not convex in these, as an agent's, it has negative eigenvalues too.
 
     The Hessian is what the main paper measures. The generalised Gauss-Newton matrix is its part
     without the network's own curvature: positive, of rank at most rows x (classes - 1), and so
@@ -106,6 +110,15 @@ def tridiagonalisers(
         outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
         return curvature.gram_matrix(outputs, params)
 
+    @jax.jit
+    def ggn_of_any(params, batch, key, view=VIEW):
+        outputs = lambda params: bound(network, view).apply(params, batch.inputs)[0]
+        mean_loss = lambda outputs: rowwise_loss(outputs, batch.labels).mean()
+        operator = curvature.ggn_vector_product(outputs, params, output_loss=mean_loss)
+        return curvature.operator_coefficients(operator, key, steps(params), plan.spectrum_probes)
+
+    if of_any_loss:
+        return {"hessian": hessian, "ggn": ggn_of_any}
     if rowwise_loss is not cross_entropy:
         return {"hessian": hessian}
     return {"hessian": hessian, "ggn": ggn if plan.ggn_route == "lanczos" else exact_ggn}

@@ -242,8 +242,18 @@ def _worker(line, cores, out, data, plugins) -> None:
             config = RunConfig.model_validate_json(line.recv())
         except EOFError:
             return
+        _suit(config)
         outcome = _run_here(config, out, data, lambda done: _tell(line, "task", done))
         _tell(line, outcome.status, outcome.reason)
+
+
+def _suit(config: RunConfig) -> None:
+    """Set what makes this process, which is the runs' own, fast at what it is asked for."""
+    if config.setting.stream.environment is not None:
+        from neoteny import rl
+
+        if rl.on_host(config.setting.stream.environment):
+            rl.compute_at_once()
 
 
 def _settle(cores: set[int] | None, plugins: Sequence[Path]) -> None:

@@ -55,6 +55,7 @@ def trainer(
     head: Callable | None = None,
     augment: Callable | None = None,
     shuffle: bool = True,
+    right: Callable | None = None,
 ) -> Trainer:
     """Compose the parts of a method into one step function and scan it over a task.
 
@@ -71,7 +72,10 @@ def trainer(
     - `head(learner, key, opened) -> learner`: what becomes of the output layer at a task's start.
     - `augment(key, inputs) -> inputs`: changes each mini-batch before its step.
     - `shuffle`: visit rows in another order each epoch.
+    - `right(outputs, labels) -> count`: of rows that count as correct; by default those whose
+      largest output is their label. Labels may be a pytree, for a loss that knows what they are.
     """
+    right = right or (lambda outputs, labels: jnp.sum(jnp.argmax(outputs, 1) == labels))
 
     def initialise(params) -> Learner:
         return Learner(
@@ -93,7 +97,7 @@ def trainer(
             for penalty, state in zip(penalties, learner.penalties, strict=True):
                 value, state = penalty.apply(params, features, state)
                 total, states = total + value, [*states, state]
-            hits = jnp.sum(jnp.argmax(outputs, 1) == rows.labels, dtype=jnp.int32)
+            hits = jnp.asarray(right(outputs, rows.labels), jnp.int32)
             return total, (tuple(states), features, network_state, hits, loss)
 
         gradients, aux = jax.grad(objective, has_aux=True)(learner.params)
@@ -138,11 +142,11 @@ def trainer(
         order_key, step_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         augment_key = jax.random.fold_in(key, 3)  # 2 draws what happens at the task's start
         if rows is None:
-            order = minibatches(order_key, len(data.labels), batch, epochs, shuffle=shuffle)
+            order = minibatches(order_key, len(data.inputs), batch, epochs, shuffle=shuffle)
             total = None
         else:
             order, total = first_minibatches(
-                order_key, len(data.labels), batch, epochs, rows, shuffle=shuffle
+                order_key, len(data.inputs), batch, epochs, rows, shuffle=shuffle
             )
         numbers = jnp.arange(len(order))
         within = lambda done, act, state: (

@@ -33,7 +33,7 @@ def effective_rank_step(network: Network, *, learning_rate: float, layers: int =
 
     def apply(learner, state, *, key, batch, features):
         del key, features
-        refuse_one_row(len(batch.labels))
+        refuse_one_row(len(batch.inputs))
 
         def mean_rank(params):
             _, features, remembered = forward(network, params, batch.inputs, learner.network_state)

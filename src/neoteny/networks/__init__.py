@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from neoteny.errors import UserError, unknown
+from neoteny.networks.actor_critic import side_by_side
 from neoteny.networks.choices import ACTIVATIONS, INITIALISERS
 from neoteny.networks.convnet import convnet
 from neoteny.networks.convolution import convolution, max_pool
@@ -81,5 +82,6 @@ __all__ = [
     "mlp",
     "option_defaults",
     "resnet",
+    "side_by_side",
     "transformer",
 ]
