@@ -24,16 +24,18 @@ def page(folder: Path, target: Path) -> None:
         writer.writeheader()
         writer.writerows(table)
     report.save_overview(nt.store.connect(folder), target / f"{name}.png")
+    acts = any(setting["metric"].endswith("_return") for setting in study["streams"].values())
+    what, unit = ("Return", "sums of rewards") if acts else ("Accuracy", "per cent")
     text = [
         f"# {study['title']}: `{name}`",
         f"{_made(results)} Written by `python docs/results/write.py`; judged again by "
         f"`neoteny judge DIR`. The command that made the runs:",
-        f"```sh\n{_command(folder)}\n```",
-        f"![Accuracy and curvature directions over tasks]({name}.png)",
+        f"```sh\n{_command(folder)}{'' if acts else ' --data DIR'}\n```",
+        f"![{what} and curvature directions over tasks]({name}.png)",
         "## Methods",
-        "Accuracies in per cent: `first` and `last` over a tenth of the tasks, `gap` to a fresh "
+        f"{what} in {unit}: `first` and `last` over a tenth of the tasks, `gap` to a fresh "
         "network in the last third, `difference` of `last` to `bp` with its 95 % interval.",
-        _table(table),
+        _table(table, 1 if acts else 100),
         "## Verdict",
         _verdicts(results),
     ]
@@ -50,7 +52,7 @@ def _command(folder: Path) -> str:
             skip = False
         else:
             kept.append(word)
-    return f"neoteny {' '.join(kept)} --data DIR"
+    return f"neoteny {' '.join(kept)}"
 
 
 def _made(results: Results) -> str:
@@ -64,15 +66,15 @@ def _made(results: Results) -> str:
     return f"{made}: {minutes:.0f} minutes of training, added up."
 
 
-def _table(rows: list[dict]) -> str:
+def _table(rows: list[dict], scale: int) -> str:
     lines = [f"| {' | '.join(c.replace('_', ' ') for c in COLUMNS)} |"]
     lines.append("|---|" + "--:|" * (len(COLUMNS) - 1))
     for row in sorted(rows, key=lambda row: -(row["last"] or 0)):
-        lines.append(f"| {' | '.join(_cell(column, row[column]) for column in COLUMNS)} |")
+        lines.append(f"| {' | '.join(_cell(column, row[column], scale) for column in COLUMNS)} |")
     return "\n".join(lines)
 
 
-def _cell(column: str, value) -> str:
+def _cell(column: str, value, scale: int) -> str:
     if value is None:
         return ""
     if column == "method":
@@ -80,7 +82,7 @@ def _cell(column: str, value) -> str:
     if column in ("seeds",):
         return str(value)
     signed = column in ("gap", "difference", "low", "high")
-    return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return f"{scale * value:+.1f}" if signed else f"{scale * value:.1f}"
 
 
 def _verdicts(results: Results) -> str:

@@ -19,6 +19,7 @@ def members(kind: str | None = None) -> list[Row]:
     makers = {
         "streams": _streams,
         "datasets": _datasets,
+        "environments": _environments,
         "networks": _networks,
         "methods": _methods,
         "probes": _probes,
@@ -45,18 +46,34 @@ def health(data: Path | None) -> list[Row]:
 
 
 def _streams() -> list[Row]:
-    from neoteny import streams
+    from neoteny import rl, streams
 
-    return [
+    of_data = [
         {"name": name, "what": _first(rule), "options": _shown(streams.option_defaults(name))}
         for name, rule in streams.STREAMS.items()
     ]
+    of_agents = [
+        {"name": name, "what": _first(rule), "options": _shown(rl.world_defaults(name))}
+        for name, rule in rl.WORLDS.items()
+    ]
+    return [*of_data, *(row | {"what": f"For agents. {row['what']}"} for row in of_agents)]
 
 
 def _datasets() -> list[Row]:
     from neoteny import streams
 
     return [{"name": name, "what": _first(loader)} for name, loader in streams.DATASETS.items()]
+
+
+def _environments() -> list[Row]:
+    from neoteny import rl
+
+    makers = {
+        **rl.ENVIRONMENTS,
+        **rl.HOST_ENVIRONMENTS,
+        f"{rl.PREFIX}ID": rl.gymnasium_environment,
+    }
+    return [{"name": name, "what": _first(make)} for name, make in makers.items()]
 
 
 def _networks() -> list[Row]:

@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 
-KINDS = ("streams", "datasets", "networks", "methods", "probes", "studies")
+KINDS = ("streams", "datasets", "environments", "networks", "methods", "probes", "studies")
 """What `neoteny list` knows of."""
 
 
@@ -356,8 +356,9 @@ def _conclude(results: Any, output: Format) -> None:
         table = results.table()
         if output is Format.table:
             said = (
-                "Methods (accuracies are shares; `gap`: to a fresh network, in the last third; "
-                "`difference`: `last` minus bp's, 95 %; `relative time`: of a step, over bp's)"
+                "Methods (accuracies are shares, returns are sums of rewards; `gap`: to a fresh "
+                "network, in the last third; `difference`: `last` minus bp's, 95 %; `relative "
+                "time`: of a step, over bp's)"
             )
             _print_table(table, output, title=said)
             _print_table(verdict, output, title="Verdict")

@@ -141,19 +141,25 @@ def setting(connection: duckdb.DuckDBPyConnection, section: Section, *path: str)
 
 
 ACCURACIES = ("online_accuracy", "final_accuracy", "heldout_accuracy")
+RETURNS = ("online_return", "final_return")
 
 
 def metric(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
-    """The accuracy this stream is judged by: as configured, else the first that was measured."""
+    """What this stream is judged by: as configured, else the first accuracy that was measured."""
     configured = setting(connection, section, "metric")
-    if configured in ACCURACIES:
+    if configured in ACCURACIES + RETURNS:
         return configured
-    found = (name for name in ACCURACIES if measured(connection, section, name))
+    found = (name for name in ACCURACIES + RETURNS if measured(connection, section, name))
     return next(found, ACCURACIES[0])
 
 
+def alike(metric: str) -> tuple[str, ...]:
+    """All metrics of the same kind: accuracies, or returns."""
+    return RETURNS if metric in RETURNS else ACCURACIES
+
+
 def reference(accuracy: str) -> str:
-    """The column that holds a fresh network's `accuracy` on the same task."""
+    """The column that holds a fresh network's `accuracy`, or return, on the same task."""
     return {"final_accuracy": "fresh_accuracy"}.get(accuracy, f"fresh_{accuracy}")
 
 

@@ -79,13 +79,13 @@ def of_section(connection: duckdb.DuckDBPyConnection, section: Section) -> list[
 
 
 def accuracy(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
-    """Accuracy on each task, beside that of a fresh network on the same task."""
+    """Accuracy or return on each task, beside that of a fresh network on the same task."""
     judged, window = data.metric(connection, section), smoothing(connection, section)
     views = [accuracy_view(connection, section, judged, 1)]
     if window >= 3:
         views.append(accuracy_view(connection, section, judged, window))
     views.append(_gap_view(connection, section, judged))
-    others = [name for name in data.ACCURACIES if name != judged]
+    others = [name for name in data.alike(judged) if name != judged]
     views += [accuracy_view(connection, section, name, 1) for name in others]
     fresh = any(s.kind == "marks" for view in views for p in view.panels for s in p.series)
     caption = f"{BAND} A run that diverged leaves the mean after its last task."
@@ -95,7 +95,9 @@ def accuracy(connection: duckdb.DuckDBPyConnection, section: Section) -> Figure:
             "there is a dot), which is what the learner would reach had it lost nothing."
         )
     caption += _blocks(connection, section)
-    return _figure("accuracy", "Accuracy on each task", caption, views, "No accuracy was recorded.")
+    what = "return" if judged in data.RETURNS else "accuracy"
+    title = f"{what.capitalize()} on each task"
+    return _figure(what, title, caption, views, f"No {what} was recorded.")
 
 
 def smoothing(connection: duckdb.DuckDBPyConnection, section: Section) -> int:

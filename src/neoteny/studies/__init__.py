@@ -13,9 +13,11 @@ from neoteny.studies import (
     permuted_mnist,
     plasticity,
     published,
+    returns,
     scales,
     what_predicts_plasticity,
 )
+from neoteny.studies.continual_cartpole import CONTINUAL_CARTPOLE
 from neoteny.studies.early_warning import EARLY_WARNING
 from neoteny.studies.plasticity import Verdict, late_gap
 from neoteny.studies.spectral_collapse_digits import SPECTRAL_COLLAPSE_DIGITS
@@ -34,6 +36,7 @@ STUDIES: dict[str, Study] = {
         SPECTRAL_COLLAPSE_DIGITS,
         WHAT_PREDICTS_PLASTICITY,
         EARLY_WARNING,
+        CONTINUAL_CARTPOLE,
         *(sized() for sized in SIZED.values()),
     )
 }
@@ -72,9 +75,11 @@ def judge(connection, study: str | None = None) -> list[Verdict]:
         if (judge_one := COMPARED.get(study or name)) is not None
         for verdict in judge_one(connection, name)
     ]
-    if study is not None and study not in JUDGES:
-        return [*plasticity.judge(connection), *compared]
-    judges = {name: JUDGES.get(study or name) for (name,) in rows}
+    of_agents = _of_agents(connection)
+    judges = {
+        name: JUDGES.get(study or name) or (returns.judge if name in of_agents else None)
+        for (name,) in rows
+    }
     own = [
         verdict
         for name, judge_one in judges.items()
@@ -85,12 +90,24 @@ def judge(connection, study: str | None = None) -> list[Verdict]:
     return [*plasticity.judge(connection, besides=besides), *compared, *own]
 
 
+def _of_agents(connection) -> set[str]:
+    """The studies whose runs are agents', judged by their returns."""
+    found = connection.execute(
+        "SELECT DISTINCT study FROM runs WHERE config ->> '$.setting.metric' LIKE '%_return'"
+    ).fetchall()
+    return {study for (study,) in found}
+
+
 def advise(runs: Iterable[RunConfig]) -> list[str]:
     """What to change in runs that would measure too seldom for a verdict: a sentence a stream.
 
     A study made shorter keeps the cadences of the long one.
     """
-    settings = {run.stream: run.setting for run in runs if run.study not in JUDGES}
+    settings = {
+        run.stream: run.setting
+        for run in runs
+        if run.study not in JUDGES and run.setting.agent is None
+    }
     return [
         f"With {setting.tasks} tasks, `{stream}` would not measure {' nor '.join(seldom.values())} "
         f"in the last third of them, and a verdict needs that. Add "
