@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-all check lock clean
 
 demo: .venv/.runtime
 	$(BIN)/neoteny run spectral-collapse-digits --out demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-all: .venv/.dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -53,8 +53,18 @@ MIXING = {"mlp, layer norm", "convnet, layer norm", "resnet, group norm"}
 APART = [name for name in CASES if name not in MIXING]
 OPTIMISER = optax.sgd(0.1, momentum=0.9)
 
-every_network = pytest.mark.parametrize("name", CASES)
-every_network_apart = pytest.mark.parametrize("name", APART)
+FURTHER = {"resnet, channel by channel", "transformer, token", "convnet, layer norm"}
+"""Cases that the others stand for, unless all tests are asked for."""
+
+
+def _marked(names):
+    return [
+        pytest.param(name, marks=pytest.mark.further if name in FURTHER else ()) for name in names
+    ]
+
+
+every_network = pytest.mark.parametrize("name", _marked(CASES))
+every_network_apart = pytest.mark.parametrize("name", _marked(APART))
 
 
 @lru_cache(maxsize=len(CASES))
@@ -355,7 +365,9 @@ def test_penalties_and_interventions_keep_the_learners_structure_shapes_and_type
         assert described(changed) == described(learner), kind
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet", "transformer, token"])
+@pytest.mark.parametrize(
+    "name", ["convnet", pytest.param("resnet", marks=pytest.mark.further), "transformer, token"]
+)
 def test_penalties_and_interventions_act_on_every_part(name):
     network, learner, *_ = case(name)
     gradient, after = jax.jit(rounds(name))(learner, jax.random.key(3))

@@ -109,7 +109,7 @@ def assert_close(ours, theirs):
         np.testing.assert_allclose(one, two, rtol=0, atol=bound, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, pytest.param(2, marks=pytest.mark.further)])
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (1, 3)])
 def test_batches_of_either_or_both_arrays_are_those_of_lax(key, stride, axes):
     point, _ = arrays(key, 3, (5, 6), 2)
@@ -183,7 +183,10 @@ def test_max_pooling_can_be_differentiated_twice_and_forward(key):
 
 @pytest.mark.parametrize("form", [convolutions._on_accelerator, convolutions._in_lanes])
 @pytest.mark.parametrize("wanted", convolutions.AXES)
-@pytest.mark.parametrize(("stride", "padding", "window"), [(1, "SAME", 3), (2, "VALID", 2)])
+@pytest.mark.parametrize(
+    ("stride", "padding", "window"),
+    [pytest.param(1, "SAME", 3, marks=pytest.mark.further), (2, "VALID", 2)],
+)
 def test_the_forms_for_accelerators_are_the_same_thirds(key, form, wanted, stride, padding, window):
     size = (7, 8)
     pads = jax.lax.padtype_to_pads(size, (window, window), (stride, stride), padding)

@@ -113,7 +113,7 @@ def test_the_squared_residual_of_cross_entropy_is_the_exponential_of_the_loss_le
 
 
 @pytest.mark.parametrize("learning_rate", [0.01, 0.3, 3.0])
-@pytest.mark.parametrize("steps", [1, 7, 100])
+@pytest.mark.parametrize("steps", [1, pytest.param(7, marks=pytest.mark.further), 100])
 def test_squared_error_of_a_linear_network_is_predicted_exactly(learning_rate, steps):
     network, params = linear()
     flat, objective = flat_problem(network, params, rows(), "squared-error")
@@ -403,7 +403,13 @@ DEAD = {
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
+@pytest.mark.parametrize(
+    "dead",
+    [
+        pytest.param(dead, id=name, marks=pytest.mark.further if name == "one" else ())
+        for name, dead in DEAD.items()
+    ],
+)
 def test_dead_units_bound_the_rank_of_dense_curvature(dead, loss, matrix):
     network, params = killed(0, dead)
     batch = rows(count=40)

@@ -4,6 +4,7 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from neoteny import streams
 from neoteny.types import Batch, Dataset
@@ -41,6 +42,15 @@ CASES = [
     for problem in PROBLEMS
     if problem == "images" or rule not in OF_THEIR_OWN
 ]
+
+FIRST = {"permuted-pixels", "incremental-classes"}
+"""Rules of which every problem is looked at in every run of the tests."""
+
+
+def first(case):
+    """A case, marked as a further one where another problem shows the same."""
+    seen = case[1] == "images" or case[0] in FIRST
+    return pytest.param(case, id="-".join(case), marks=() if seen else pytest.mark.further)
 
 
 @cache

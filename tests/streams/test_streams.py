@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import CASES, OF_THEIR_OWN, PROBLEMS, counted, made
+from problems import CASES, OF_THEIR_OWN, PROBLEMS, counted, first, made
 from scipy import stats
 
 from neoteny import streams
@@ -40,7 +40,7 @@ def same(one, other):
     )
 
 
-@pytest.fixture(params=CASES, ids="-".join)
+@pytest.fixture(params=map(first, CASES))
 def case(request):
     return request.param
 

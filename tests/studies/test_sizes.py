@@ -89,7 +89,7 @@ def _real(name):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("scale", ["desk", "paper"])
+@pytest.mark.parametrize("scale", ["desk", pytest.param("paper", marks=pytest.mark.further)])
 @pytest.mark.parametrize("name", studies.SIZED)
 def test_the_larger_sizes_can_be_built_on_the_real_data(name, scale, protocol, tmp_path):
     cbp = "cbp" if protocol == "corrected" else "published_cbp"
