@@ -64,7 +64,9 @@ def test_classes_come_in_stages_and_only_those_seen_count(tmp_path):
     assert means and any(np.any(mean != 0) for mean in means)
 
 
-@pytest.mark.parametrize("kind", ["convnet", "resnet", "transformer"])
+@pytest.mark.parametrize(
+    "kind", ["convnet", "resnet", pytest.param("transformer", marks=pytest.mark.further)]
+)
 def test_every_method_is_legal_on_every_network(kind):
     quick = {name: {"every": 2, "layers": 1} for name in ("er", "l2_er")}
     methods = tuple(neoteny.methods.METHODS)

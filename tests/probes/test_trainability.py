@@ -401,7 +401,7 @@ DEAD = {
 }
 
 
-@pytest.mark.parametrize("matrix", ["hessian", "ggn"])
+@pytest.mark.parametrize("matrix", ["hessian", pytest.param("ggn", marks=pytest.mark.further)])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     "dead",

@@ -48,7 +48,13 @@ def walk(world, key, steps):
     return jax.lax.scan(step, begin, keys)[1]
 
 
-@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "double",
+    [
+        pytest.param(False, id="float32"),
+        pytest.param(True, id="float64", marks=pytest.mark.further),
+    ],
+)
 def test_a_thousand_random_steps_keep_shapes_and_types_and_stay_finite(world, key, double):
     with jax.enable_x64(double):
         moved, seen = jax.jit(partial(walk, world, steps=1000))(key)

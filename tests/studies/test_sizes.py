@@ -34,7 +34,7 @@ LIGHT = {"tasks": 2, "probes.spectrum_every": 0, "probes.fresh_every": 0, "probe
     ("name", "protocol", "method"),
     [
         ("permuted-mnist", "corrected", "l2_er"),
-        ("continual-imagenet", "published", "published_cbp"),
+        pytest.param("continual-imagenet", "published", "published_cbp", marks=pytest.mark.further),
         ("incremental-cifar", "corrected", "reset"),
     ],
 )
