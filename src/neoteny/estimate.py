@@ -117,7 +117,8 @@ def _measured_agent(config: RunConfig) -> _Cost:
     """Of an agent: a step's share of one iteration, acting included."""
     setting = config.setting
     assert setting.agent is not None
-    once = setting.model_copy(update={"agent": setting.agent.model_copy(update={"iterations": 1})})
+    short_task = {"iterations": 1, "learning_starts": 1}
+    once = setting.model_copy(update={"agent": setting.agent.model_copy(update=short_task)})
     short = config.model_copy(update={"method": "bp", "hyperparameters": {}, "setting": once})
     worlds, machine = rl.prepare(short)
     key = jax.random.key(0)

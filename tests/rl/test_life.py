@@ -206,8 +206,11 @@ def test_what_cannot_be_is_refused_before_anything_is_run(changes, words, tmp_pa
     assert not (tmp_path / "poles").exists()
 
 
-def test_its_time_is_told_beforehand():
-    found = estimate.estimate(expand(study(seeds=2)), jobs=2)
+@pytest.mark.parametrize("kind", ["ppo", pytest.param("dqn", marks=pytest.mark.further)])
+def test_its_time_is_told_beforehand(kind):
+    own = {"kind": kind, "reuse": 1, "learning_starts": 100}
+    changes = {f"agent__{name}": value for name, value in own.items()}
+    found = estimate.estimate(expand(study(seeds=2, **changes)), jobs=2)
     assert (found.runs, found.tasks) == (2, 6)
     updates = 4 * 20 // 20 * 3
     assert found.steps == 2 * (3 + 2) * updates  # two fresh agents each
