@@ -184,8 +184,9 @@ GROUPS: dict[str, Group] = {
         ("episodes", "that ended in the task", "count", "", ""),
         ("entropy, final_entropy", "of the policy as it acts, over the task and its last fifth",
          "nat", "H(π)", ""),
-        ("policy_churn", "how far an update moves the policy on rows that it did not learn from",
-         "nat", "KL(π ‖ π′)", "after Tang et al. (2025)"),
+        ("policy_churn", "how far an update moves the policy on rows that it did not learn from; "
+         "of DQN the share of rows whose best action changes", "nat; share", "KL(π ‖ π′)",
+         "after Tang et al. (2025)"),
         ("value_churn", "how far an update moves the value there", "reward", "mean\\|V′ − V\\|",
          "after Tang et al. (2025)"),
         ("online_loss", "before each update, mean over the task", "loss", "mean L", ""),

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neoteny import checkpoints, measuring, probes, rl, store
+from neoteny import checkpoints, measuring, rl, store
 from neoteny.branches import BEFORE, FRESH, INITIAL, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError
@@ -376,8 +376,4 @@ def _probe(
     rows = newest(task, setting.probes.rows)
     budget = steps(machine, task, setting.training)
     seen = view(machine, learner, task)
-    measured = probe(learner.params, start, rows, key, seen, steps=budget)
-    columns: dict[str, float | None] = {}
-    for values in measured.values():
-        columns |= probes.columns(values)
-    return columns
+    return measuring.probed(probe(learner.params, start, rows, key, seen, steps=budget))

@@ -220,7 +220,7 @@ def _observed(
     """A network and its compiled measurements, shared by all methods that use it as it is."""
     del known_probes  # nor must a redefined probe meet the old one
     config = NetworkConfig.model_validate_json(network_json)
-    network = _network(config, dict(options), shape, num_classes)
+    network = network_of(config, dict(options), shape, num_classes)
     plan = ProbesConfig.model_validate_json(probes_json)
     return network, measuring.observer(
         network, LOSSES[loss], plan, learning_rate=learning_rate, steps=steps
@@ -302,9 +302,10 @@ def _augmentation(name: str, shape: tuple[int, ...], image_shape) -> Callable | 
     return augment
 
 
-def _network(
+def network_of(
     config: NetworkConfig, changes: dict[str, Any], shape: tuple[int, ...], classes: int
 ) -> Network:
+    """The network of a configuration, with the options that a method changes."""
     own = {"widths": config.widths, "activation": config.activation}
     own |= {"initialiser": config.initialiser}
     options = {name: value for name, value in own.items() if value is not None}

@@ -242,6 +242,14 @@ def _column(matrix: str, name: str, phase: str) -> str:
     return f"{matrix}_{name.removesuffix('_se')}_{phase}{error}"
 
 
+def probed(measured: dict[str, Any]) -> dict[str, float | None]:
+    """What several probes found, as the columns of one row."""
+    found: dict[str, float | None] = {}
+    for values in measured.values():
+        found |= probes.columns(values)
+    return found
+
+
 _SLICE = 4096  # rows that fit in memory together
 
 

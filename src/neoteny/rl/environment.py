@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Scalar
 
 from neoteny.types import PRNGKey, State
@@ -60,8 +59,3 @@ class Environment(NamedTuple):
     physics: Mapping[str, float]
     horizon: int
     threshold: float = float("nan")
-
-
-def as_number(value: float | Scalar) -> Scalar:
-    """A number of `physics` as an array of the default type."""
-    return jnp.asarray(value, jnp.result_type(float))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neoteny import measuring, probes
+from neoteny import measuring
 from neoteny.branches import BEFORE, FRESH, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig
 from neoteny.lockstep import Asking, Call
@@ -148,8 +148,4 @@ def _fresh_reference(machine: AgentMachine, world: World, fresh_key, key) -> Ask
 
 def _probed(probe, machine: AgentMachine, learner: Learner, start, rows: Batch, key, plan) -> dict:
     part = jax.tree.map(lambda array: array[: plan.rows], rows)
-    measured = probe(learner.params, start, part, key, View(), steps=machine.steps)
-    columns: dict[str, float | None] = {}
-    for values in measured.values():
-        columns |= probes.columns(values)
-    return columns
+    return measuring.probed(probe(learner.params, start, part, key, View(), steps=machine.steps))

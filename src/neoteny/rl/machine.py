@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from neoteny import measuring, methods, networks, probes
-from neoteny.config import AgentConfig, RunConfig, Setting
+from neoteny.config import AgentConfig, NetworkConfig, ProbesConfig, RunConfig, Setting
 from neoteny.errors import UserError
-from neoteny.machine import optimiser_of, refuse_idle, rehearse
+from neoteny.machine import network_of, optimiser_of, refuse_idle, rehearse
 from neoteny.measuring import Observer
 from neoteny.methods import Method
 from neoteny.rl.algorithm import Algorithm, Record
@@ -39,11 +39,10 @@ class AgentMachine(NamedTuple):
 
     - `opening(learner, world, key) -> rows`: a rollout from new episodes, in random order, as it
       would be learnt from.
-    - `begin(learner, rows, key) -> learner`: what the method does when the task changes.
     - `live(learner, world, rows, key) -> (learner, Record)`: one task, whose opening rows these
       are.
     - `loss`: of each row, from the network's outputs and what is known of the act.
-    - `steps`: of gradient in a task; `acts`: in the environments.
+    - `steps`: of gradient in a task.
     """
 
     network: Network
@@ -53,7 +52,6 @@ class AgentMachine(NamedTuple):
     opening: Callable[..., Batch]
     live: Callable[..., tuple[Learner, Record]]
     steps: int
-    acts: int
 
 
 def prepare(config: RunConfig) -> tuple[Worlds, AgentMachine]:
@@ -81,18 +79,28 @@ def _machine(
     constructor: Callable[[], AnyEnvironment],
     known_probes: tuple,
 ) -> AgentMachine:
-    del recipe, known_probes  # redefined ones must not meet the old machine
-    environment = constructor()
+    del recipe  # a redefined method must not meet the old one's machine
     setting = Setting.model_validate_json(setting_json)
     training, agent = setting.training, _agent(setting)
+    environment = constructor()
     algorithm = ALGORITHMS[agent.kind](environment, agent)
     _refuse(setting, algorithm.rows)
     method = methods.make(method_name, dict(hyperparameters))
-    network = _network(setting, environment, algorithm, dict(method.network))
+    an_update = algorithm.rows // training.batch * training.epochs
+    steps = an_update * agent.iterations
+    network, observer = _observed(
+        setting.network.model_dump_json(),
+        tuple(sorted(method.network.items())),
+        agent.model_dump_json(),
+        setting.probes.model_dump_json(),
+        constructor,
+        training.learning_rate,
+        steps,
+        known_probes,
+    )
     optimiser = optimiser_of(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
-    an_update = algorithm.rows // training.batch * training.epochs
     refuse_idle(method_name, interventions, an_update)
     shown = lambda count: Batch(jnp.zeros((count, *environment.observation_shape)), None)  # pyright: ignore[reportArgumentType]
     rehearse(network, optimiser, penalties, interventions, shown, training.batch)
@@ -108,35 +116,42 @@ def _machine(
         shuffle=training.order == "shuffled",
         right=lambda outputs, labels: 0,
     )
-    steps = an_update * agent.iterations
-    observer = measuring.observer(
+    opening, live = algorithm.programs(network, parts)
+    compiled = Trainer(parts.initialise, jax.jit(parts.begin), parts.learn)
+    return AgentMachine(network, algorithm.loss, compiled, observer, opening, live, steps)
+
+
+@lru_cache(maxsize=64)
+def _observed(
+    network_json: str,
+    options: tuple[tuple[str, Any], ...],
+    agent_json: str,
+    probes_json: str,
+    constructor: Callable[[], AnyEnvironment],
+    learning_rate: float,
+    steps: int,
+    known_probes: tuple,
+) -> tuple[Network, Observer]:
+    """A network and its compiled measurements, shared by all methods that use it as it is."""
+    del known_probes  # nor must a redefined probe meet the old one
+    config = NetworkConfig.model_validate_json(network_json)
+    agent = AgentConfig.model_validate_json(agent_json)
+    environment = constructor()
+    algorithm = ALGORITHMS[agent.kind](environment, agent)
+    parts = {
+        name: network_of(config, dict(options), environment.observation_shape, outputs)
+        for name, outputs in algorithm.outputs.items()
+    }
+    network = networks.side_by_side(parts, log_std=algorithm.log_std)
+    network = network._replace(init=jax.jit(network.init))
+    return network, measuring.observer(
         network,
         algorithm.loss,
-        setting.probes,
-        learning_rate=training.learning_rate,
+        ProbesConfig.model_validate_json(probes_json),
+        learning_rate=learning_rate,
         steps=steps,
         of_any_loss=True,
     )
-    opening, live = algorithm.programs(network, parts)
-    compiled = Trainer(parts.initialise, jax.jit(parts.begin), parts.learn)
-    acts = agent.seats * agent.rollout * agent.iterations
-    return AgentMachine(network, algorithm.loss, compiled, observer, opening, live, steps, acts)
-
-
-def _network(
-    setting: Setting, environment: AnyEnvironment, algorithm: Algorithm, changes: dict[str, Any]
-) -> Network:
-    config = setting.network
-    own = {"widths": config.widths, "activation": config.activation}
-    own |= {"initialiser": config.initialiser}
-    options = {name: value for name, value in own.items() if value is not None}
-    options |= {"layer_norm": config.layer_norm} | config.options | changes
-    make = lambda outputs: networks.make(
-        config.kind, environment.observation_shape, outputs, options
-    )
-    parts = {name: make(outputs) for name, outputs in algorithm.outputs.items()}
-    network = networks.side_by_side(parts, log_std=algorithm.log_std)
-    return network._replace(init=jax.jit(network.init))
 
 
 def _agent(setting: Setting) -> AgentConfig:

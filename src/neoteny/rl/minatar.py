@@ -3,15 +3,14 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from neoteny.errors import UserError, unknown
+from neoteny.errors import unknown
 from neoteny.rl.environment import Discrete, Environment, Physics, Transition
+from neoteny.rl.extras import needed
 from neoteny.types import PRNGKey, State
 
 GAMES = {
@@ -39,7 +38,7 @@ def minatar(game: str) -> Environment:
     """
     if game not in GAMES:
         raise unknown("game of MinAtar", game, GAMES)
-    made, settings = _gymnax().make(f"{GAMES[game]}-MinAtar")
+    made, settings = needed("gymnax", f"minatar-{game}").make(f"{GAMES[game]}-MinAtar")
     endless = settings.replace(max_steps_in_episode=NEVER)
 
     def reset(key: PRNGKey, physics: Physics) -> State:
@@ -69,16 +68,6 @@ def minatar(game: str) -> Environment:
         physics={},
         horizon=settings.max_steps_in_episode,
     )
-
-
-def _gymnax() -> Any:
-    try:
-        return import_module("gymnax")
-    except ImportError as missing:
-        raise UserError(
-            f"MinAtar needs gymnax, which cannot be imported ({missing}). "
-            'Install it with `pip install "neoteny[rl]"`.'
-        ) from missing
 
 
 @contextmanager

@@ -88,10 +88,10 @@ def _keeps(stream: str, method: str, found: dict[str, Scores]) -> Verdict:
 
 def _evidence(score: Interval, own: Scores) -> str:
     middle = middle_mean(own.table)
-    entropy = float(np.mean([*own.entropy.values()])) if own.entropy else np.nan
+    entropy = f"{np.mean([*own.entropy.values()]):.2f} nats" if own.entropy else "not measured"
     return (
         f"gains in the last third {_shown(score)} of a fresh agent's; middle half of seeds and "
-        f"tasks {_shown(middle)}; entropy at a task's end {entropy:.2f} nats; {len(own.late)} seeds"
+        f"tasks {_shown(middle)}; entropy at a task's end {entropy}; {len(own.late)} seeds"
     )
 
 
@@ -158,7 +158,9 @@ def _scores(connection, study: str, stream: str, method: str) -> Scores:
         places = own[known, 1].astype(int) - 2 * asked // 3
         line[places] = gain[known] / fresh[known]
         scores.append(line)
-        entropy[int(seed)] = float(np.nanmean(own[:, 5])) if len(own) else np.nan
+        ends = own[np.isfinite(own[:, 5]), 5]
+        if len(ends):
+            entropy[int(seed)] = float(ends.mean())
     return Scores(late, np.array(scores), entropy, whole)
 
 
