@@ -11,7 +11,9 @@ from neoteny.errors import UserError
 
 @pytest.fixture(params=rl.WORLDS)
 def worlds(request):
-    return rl.make_worlds(request.param, rl.make_environment("cartpole"))
+    plain = rl.make_environment("cartpole")
+    environment = plain._replace(physics={**plain.physics, "friction": 1.0})  # for `slippery`
+    return rl.make_worlds(request.param, environment)
 
 
 def test_a_task_is_the_same_whenever_it_is_drawn_and_under_jit(worlds, key):
