@@ -209,7 +209,7 @@ def interrupted(tmp_path):
     class Stop(BaseException):
         pass
 
-    def stop(done):
+    def stop(done, value):
         if done == 2:
             raise Stop
 

@@ -79,7 +79,7 @@ def test_a_process_that_dies_fails_its_run_alone(tmp_path, plugin, processes):
         out=tmp_path / "out",
         jobs=2,
         plugins=[plugin],
-        on_task=lambda config, done: seen.append((config.method, done)),
+        on_task=lambda config, done, value: seen.append((config.method, done)),
     )
     ended = {outcome.config.method: outcome for outcome in results.outcomes}
     assert list(ended) == ["killed", "fine", "bp"]

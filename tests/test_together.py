@@ -91,7 +91,7 @@ def test_a_group_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "COMMIT_SECONDS", -1.0)
     whole = _run(study, tmp_path / "whole", together=True)
 
-    def interrupt(config, done):
+    def interrupt(config, done, value):
         if (config.seed, done) == (1, 2):
             raise KeyboardInterrupt
 

@@ -110,7 +110,7 @@ def run(
     plugins: Sequence[Path | str] = (),
     changes: Mapping[str, Any] | None = None,
     on_start: Callable[[list[RunConfig]], None] = lambda runs: None,
-    on_task: sweep.OnTask = lambda config, done: None,
+    on_task: sweep.OnTask = lambda config, done, value: None,
     download: Callable[[str, int, int], None] | None = None,
 ) -> Results:
     """Run a study: every method and seed on every stream, continuing whatever was begun.

@@ -31,7 +31,7 @@ def run(
     folder: Path,
     *,
     data: Path | str | None = None,
-    on_task: Callable[[int], None] | None = None,
+    on_task: Callable[[int, float | None], None] | None = None,
 ) -> str:
     """Carry a run to its end, from wherever its folder says it stands.
 
@@ -42,14 +42,15 @@ def run(
 
     - `config`, `folder`: what to run, and where its results live.
     - `data`: folder of data sets, for those that are not embedded.
-    - `on_task`: told the number of finished tasks after each.
+    - `on_task`: told the number of finished tasks after each, and what the last one came to in the
+      setting's metric, `None` where it has none.
 
     **Returns:** `finished`, or `diverged` where the loss stopped being finite: a finding,
     stored with its task and step.
 
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
-    return alone(_life(config, folder, data, on_task or (lambda done: None), {}))
+    return alone(_life(config, folder, data, on_task or (lambda done, value: None), {}))
 
 
 def run_together(
@@ -57,7 +58,7 @@ def run_together(
     folders: Sequence[Path],
     *,
     data: Path | str | None = None,
-    on_task: Callable[[RunConfig, int], None] | None = None,
+    on_task: Callable[[RunConfig, int, float | None], None] | None = None,
 ) -> list[str | Exception]:
     """Carry runs that differ in nothing but their seed to their ends, task by task in lockstep.
 
@@ -68,7 +69,7 @@ def run_together(
     all runs are on the device at once, and once more while they are learnt, rows that runs share
     included. Seconds are those of the whole group, divided by the runs that it was learning for.
 
-    **Arguments:** as of `run`, for each; `on_task` is told which run has come to how many tasks.
+    **Arguments:** as of `run`, for each; `on_task` is told first which run it is.
 
     **Returns:** for each what `run` returns, or the exception that it raises. One that arises in
     what is computed for several runs ends all of these, any other only its own.
@@ -79,7 +80,7 @@ def run_together(
     refuse_together(configs)
     if len({config.model_copy(update={"seed": 0}).model_dump_json() for config in configs}) > 1:
         raise ValueError("Only runs that differ in nothing but their seed go together.")
-    told = on_task or (lambda config, done: None)
+    told = on_task or (lambda config, done, value: None)
     return together(
         [
             _life(config, folder, data, partial(told, config), {"together": len(configs)})
@@ -140,7 +141,7 @@ def _life(
     config: RunConfig,
     folder: Path,
     data: Path | str | None,
-    on_task: Callable[[int], None],
+    on_task: Callable[[int, float | None], None],
     circumstances: dict[str, Any],
 ) -> Asking:
     """A run to its end; returns its status."""
@@ -162,7 +163,7 @@ def _continue(
     stream: Any,
     machine: Any,
     journal: store.Run,
-    on_task: Callable[[int], None],
+    on_task: Callable[[int, float | None], None],
 ) -> Asking:
     draw = Branches(config.seed)
     initial = machine.network.init(draw(INITIAL, 0))
@@ -190,7 +191,7 @@ def _continue(
             arrays = checkpoints.flat(learner, diverged)
             journal.commit(arrays, seconds=seconds, microseconds_per_step=pace)
             committed = now
-        on_task(index)
+        on_task(index, row[config.setting.metric])
     if diverged is None:
         journal.finish("finished")
     else:

@@ -8,12 +8,17 @@ from neoteny.config import RunConfig
 
 
 class Progress:
-    """Tasks done over all runs, their rate and the time left, on standard error."""
+    """What is done over all runs, its rate and the time left, on standard error.
+
+    That is tasks; or where all runs are agents', steps in their environments.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._all: Any = None
         self._done: dict[tuple, int] = {}
+        self._values: dict[tuple, float] = {}
+        self._in_steps = False
         self._others: dict[str, Any] = {}
 
     def __enter__(self) -> "Progress":
@@ -27,16 +32,31 @@ class Progress:
         """Show a bar for these runs, if standard error is a terminal."""
         bar = self._shown()
         if bar is not None:
-            total = sum(config.tasks for config in runs)
-            self._all = bar.add_task(f"{len(runs)} runs", total=total, unit="tasks")
+            self._in_steps = all(config.setting.agent is not None for config in runs)
+            total = sum(self._of(config) * config.tasks for config in runs)
+            unit = "steps" if self._in_steps else "tasks"
+            self._all = bar.add_task(f"{len(runs)} runs", total=total, unit=unit)
 
-    def task_done(self, config: RunConfig, done: int) -> None:
-        """A run has come to `done` tasks."""
+    def task_done(self, config: RunConfig, done: int, value: float | None) -> None:
+        """A run has come to `done` tasks, and the last one to `value` in the setting's metric."""
         if self._bar is None:
             return
-        self._done[config.stream, config.method, config.seed] = done
-        text = f"{config.stream} · {config.method} · seed {config.seed}"
+        run = (config.stream, config.method, config.seed)
+        self._done[run] = done * self._of(config)
+        if value is not None:
+            self._values[run] = value
+        text = f"{config.stream}/{config.method}/seed-{config.seed}"
+        if run in self._values:
+            kind = config.setting.metric.rpartition("_")[2]
+            text += f" · {kind} {self._values[run]:.4g}"
         self._bar.update(self._all, completed=sum(self._done.values()), description=text)
+
+    def _of(self, config: RunConfig) -> int:
+        """How much one task of this run counts."""
+        agent = config.setting.agent
+        if agent is None or not self._in_steps:
+            return 1
+        return agent.seats * agent.rollout * agent.iterations
 
     def downloading(self, name: str, done: int, total: int) -> None:
         """A file of a data set has come to `done` of `total` bytes."""
@@ -66,18 +86,32 @@ def _bar():
     from rich.console import Console
     from rich.text import Text
 
+    class Done(progress.ProgressColumn):
+        def render(self, task):
+            done, total = _short(task.completed), _short(task.total or 0)
+            return Text(f"{done}/{total}", style="green", no_wrap=True)
+
     class Rate(progress.ProgressColumn):
         def render(self, task):
             speed = task.finished_speed or task.speed or 0
-            return Text(f"{speed:,.1f} {task.fields['unit']}/s", style="dim")
+            return Text(f"{_short(speed)} {task.fields['unit']}/s", style="dim", no_wrap=True)
 
     return progress.Progress(
         progress.TextColumn("{task.description:<44}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        progress.BarColumn(bar_width=12),
+        Done(),
         Rate(),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left", style="dim"),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def _short(number: int | float) -> str:
+    """In at most five signs, as 12.5, 840 or 2.4M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            scaled = number / (1e3 if unit == "k" else size)
+            return f"{scaled:.3g}{unit}" if scaled < 1000 else f"{scaled:.0f}{unit}"
+    return f"{number:.0f}" if number >= 100 or number == int(number) else f"{number:.1f}"

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +27,9 @@ class Outcome(NamedTuple):
     reason: str | None = None
 
 
-OnTask = Callable[[RunConfig, int], None]
+OnTask = Callable[[RunConfig, int, float | None], None]
+"""`(run, done, value)`: it has come to `done` tasks, and the last one to `value` in the setting's
+metric; `None` where that is not known."""
 
 
 def expand(study: Study) -> list[RunConfig]:
@@ -66,7 +69,7 @@ def run_all(
     jobs: int = 1,
     data: Path | None = None,
     plugins: Sequence[Path] = (),
-    on_task: OnTask = lambda config, done: None,
+    on_task: OnTask = lambda config, done, value: None,
     together: bool = False,
 ) -> list[Outcome]:
     """Carry every run to its end, and say how each ended; one failure stops no other.
@@ -93,13 +96,13 @@ def run_all(
 
 
 def _reported(config: RunConfig, out: Path, data: Path | None, on_task: OnTask) -> Outcome:
-    outcome = _run_here(config, out, data, lambda done: on_task(config, done))
-    on_task(config, config.tasks)
+    outcome = _run_here(config, out, data, partial(on_task, config))
+    on_task(config, config.tasks, None)
     return outcome
 
 
 def _run_here(
-    config: RunConfig, out: Path, data: Path | None, on_task: Callable[[int], None]
+    config: RunConfig, out: Path, data: Path | None, on_task: Callable[[int, float | None], None]
 ) -> Outcome:
     from neoteny import loop
 
@@ -126,7 +129,7 @@ def _by_seeds(
         for place, config, end in zip(places, configs, ends, strict=True):
             failed = isinstance(end, Exception)
             outcomes[place] = _failed(config, end) if failed else Outcome(config, end)
-            on_task(config, config.tasks)
+            on_task(config, config.tasks, None)
     return [outcomes[place] for place in range(len(runs))]
 
 
@@ -201,10 +204,10 @@ class _Pool:
             kind, content = "failed", "its process ended without a word (killed, or out of memory)"
             alive = False
         if kind == "task":
-            self.on_task(config, content)
+            self.on_task(config, *content)
             return
         del self.busy[line]
-        self.on_task(config, config.tasks)
+        self.on_task(config, config.tasks, None)
         self.outcomes.append(Outcome(config, kind, content))
         if alive:
             self._feed(line)
@@ -243,7 +246,7 @@ def _worker(line, cores, out, data, plugins) -> None:
         except EOFError:
             return
         _suit(config)
-        outcome = _run_here(config, out, data, lambda done: _tell(line, "task", done))
+        outcome = _run_here(config, out, data, lambda *told: _tell(line, "task", told))
         _tell(line, outcome.status, outcome.reason)
 
 

@@ -416,7 +416,7 @@ def test_a_run_killed_between_tasks_and_resumed_ends_with_the_same_bits(tmp_path
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     asked = config("match_the_sign", tasks=4)
 
-    def kill(done):
+    def kill(done, value):
         if done in (1, 3):
             raise Killed
 

@@ -93,7 +93,7 @@ def test_a_life_broken_off_ends_with_the_same_bits(results, tmp_path):
     class Stop(Exception):
         pass
 
-    def stop(done):
+    def stop(done, value):
         raise Stop
 
     loop.COMMIT_SECONDS, before = 0.0, loop.COMMIT_SECONDS
@@ -124,6 +124,7 @@ def test_the_verdict_and_the_report_speak_of_returns(results, tmp_path):
     assert claims == {"bp loses plasticity", "l2_er keeps its plasticity"}
     text = results.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Return on each task" in text and "Accuracy on each task" not in text
+    assert "Mean online return over the seeds" in text  # and not in per cent
 
 
 def test_a_loss_that_is_no_number_ends_a_life_and_is_told(tmp_path):

@@ -8,15 +8,19 @@ from neoteny.studies.scales import PROTOCOLS, SCALES
 from neoteny.sweep import expand
 
 SIZES = [(n, s, p) for n in studies.SIZED for s in SCALES for p in PROTOCOLS]
+OF_IMAGES = [name for name in studies.SIZED if name != "slippery-ant"]
 
 
 @pytest.mark.parametrize(("name", "scale", "protocol"), SIZES)
 def test_every_size_is_a_study_of_its_own_name(name, scale, protocol):
     study = api.plan(name, scale=scale, protocol=protocol)
     assert study.name.startswith(name)
-    assert study.name in studies.COMPARED
+    assert (study.name in studies.COMPARED) == (name in OF_IMAGES)
     for run in expand(study):
-        assert run.setting.metric in ("online_accuracy", "heldout_accuracy")
+        acts = run.setting.agent is not None
+        assert run.setting.metric in (
+            ("online_return",) if acts else ("online_accuracy", "heldout_accuracy")
+        )
         assert ("cbp" in study.methods) == (protocol == "corrected")
 
 
@@ -55,6 +59,26 @@ def test_the_smallest_size_runs_to_its_verdict_without_files(name, protocol, met
     assert found.query(f"SELECT count({column}) FROM tasks").rows == [(4,)]
 
 
+def test_the_smallest_ant_walks_to_its_verdict(tmp_path):
+    pytest.importorskip("mujoco")
+    changes = LIGHT | {"agent.iterations": 2}
+    found = api.run("slippery-ant", scale="smoke", out=tmp_path, seeds=1, changes=changes)
+    assert {outcome.status for outcome in found.outcomes} == {"finished"}
+    assert "bp" in {verdict.claim.split()[0] for verdict in found.verdict()}
+
+
+def test_all_methods_have_the_ants_adam_but_as_published():
+    def betas(protocol):
+        runs = expand(api.plan("slippery-ant", scale="paper", protocol=protocol, seeds=1))
+        return {run.method: run.setting.training.beta2 for run in runs}
+
+    assert set(betas("corrected").values()) == {0.99}
+    assert {name for name, beta in betas("published").items() if beta == 0.999} == {
+        "bp",
+        "spectral",
+    }
+
+
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
@@ -90,7 +114,7 @@ def _real(name):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("scale", ["desk", pytest.param("paper", marks=pytest.mark.further)])
-@pytest.mark.parametrize("name", studies.SIZED)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_the_larger_sizes_can_be_built_on_the_real_data(name, scale, protocol, tmp_path):
     cbp = "cbp" if protocol == "corrected" else "published_cbp"
     runs = expand(api.plan(name, scale=scale, protocol=protocol, seeds=1, methods=f"l2_er,{cbp}"))

@@ -22,27 +22,28 @@ NOISE = 0.1
 TORSO = 1
 
 
-def ant(*, integrator: str = "rk4", contact_forces: bool = True) -> HostEnvironment:
+def ant(*, integrator: str = "rk4", contact_forces: bool = False) -> HostEnvironment:
     """Walk with four legs: a reward of 1 a step, plus the speed along x in m/s, less the effort.
 
-    The effort is half the sum of squares of the action, eight torques from -1 to 1, plus 0.0005
-    times that of the external forces on the bodies, each clipped to 1. The episode ends once the
-    torso is lower than 0.2 m or higher than 1 m, and is cut off after 1 000 steps of 0.05 s. It
-    starts near the upright pose. The observation holds the coordinates of the joints but for the
-    torso's place on the ground, 13 numbers, their 14 speeds, and the forces on each body, 78.
+    The effort is half the sum of squares of the action, eight torques from -1 to 1. The episode
+    ends once the torso is lower than 0.2 m or higher than 1 m, and is cut off after 1 000 steps of
+    0.05 s. It starts near the upright pose. The observation holds the coordinates of the joints but
+    for the torso's place on the ground, 13 numbers, and their 14 speeds.
 
     `physics`: `friction`, the coefficient of sliding, of every part and of the ground (the larger
     of two that touch counts, so that the ground's alone would not do); `gravity` in m/s².
 
-    This agrees with Gymnasium's Ant-v5 where actions are within their bounds; others are clipped,
-    also in what they cost. Should MuJoCo find a state whose numbers are not finite, and begin anew
-    of itself, the episode has terminated.
+    With `contact_forces` this agrees with Gymnasium's Ant-v5 where actions are within their bounds,
+    and without them with what the main paper has agents see and pay for. Actions are clipped to
+    their bounds, also in what they cost. Should MuJoCo find a state whose numbers are not finite,
+    and begin anew of itself, the episode has terminated.
 
     **Arguments:**
 
     - `integrator`: `rk4` as in Ant-v5, or `euler`: about four times as fast, and another dynamics,
       whose returns are not to be compared with those of Ant-v5.
-    - `contact_forces`: whether they are observed; without them there are 27 numbers.
+    - `contact_forces`: whether the external forces on each body are observed, 78 more numbers, each
+      clipped to 1, and their sum of squares costs 0.0005 of itself.
 
     **Raises:** `UserError` for another integrator, or where Gymnasium or MuJoCo is not installed.
 
@@ -60,8 +61,9 @@ def ant(*, integrator: str = "rk4", contact_forces: bool = True) -> HostEnvironm
         own.opt.gravity[2] = -physics["gravity"]
         return _Ant(own, seed, contact_forces)
 
+    kind = ["euler"] if integrator == "euler" else []
     return HostEnvironment(
-        name=NAME if integrator == "rk4" else f"{NAME}-{integrator}",
+        name="-".join([NAME, *kind, *(["v5"] if contact_forces else [])]),
         make=make,
         observation_shape=(105,) if contact_forces else (27,),
         actions=Box(8, -1.0, 1.0),
@@ -80,6 +82,11 @@ def ant_euler() -> HostEnvironment:
     return ant(integrator="euler")
 
 
+def ant_v5() -> HostEnvironment:
+    """Slippery Ant that sees the forces on its body as well, 105 numbers, and pays for them."""
+    return ant(contact_forces=True)
+
+
 class _Ant:
     def __init__(self, model: Any, seed: int, contact_forces: bool):
         self.mujoco = needed("mujoco", NAME)
@@ -95,21 +102,23 @@ class _Ant:
         self.position += self.random.uniform(-NOISE, NOISE, len(self.position))
         self.velocity += NOISE * self.random.standard_normal(len(self.velocity))
         self.mujoco.mj_forward(self.model, self.data)
-        return self._seen(self._clipped_forces())
+        return self._seen()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         action = np.minimum(np.maximum(action, -1), 1)  # in a third of `clip`'s time
         data, began, before = self.data, self.data.time, self.torso[0]
         data.ctrl[:] = action
         self.mujoco.mj_step(self.model, data, SUBSTEPS)
-        self.mujoco.mj_rnePostConstraint(self.model, data)
-        forces = self._clipped_forces()
-        effort = 0.5 * np.dot(action, action) + 5e-4 * np.vdot(forces, forces)
+        effort = 0.5 * np.dot(action, action)
+        if self.contact_forces:
+            self.mujoco.mj_rnePostConstraint(self.model, data)
+            forces = self._clipped_forces()
+            effort += 5e-4 * np.vdot(forces, forces)
         if data.time < began + 0.9 * SECONDS:
-            return self._seen(forces), -float(effort), True, False
+            return self._seen(), -float(effort), True, False
         healthy = HEALTHY[0] <= self.position[2] <= HEALTHY[1]
         reward = (self.torso[0] - before) / SECONDS + healthy - effort
-        return self._seen(forces), float(reward), not healthy, False
+        return self._seen(), float(reward), not healthy, False
 
     def close(self) -> None:
         pass
@@ -117,9 +126,11 @@ class _Ant:
     def _clipped_forces(self) -> np.ndarray:
         return np.minimum(np.maximum(self.forces, -1), 1)
 
-    def _seen(self, forces: np.ndarray) -> np.ndarray:
+    def _seen(self) -> np.ndarray:
         parts = [self.position[2:], self.velocity]
-        return np.concatenate([*parts, forces[1:].ravel()] if self.contact_forces else parts)
+        if self.contact_forces:
+            parts.append(self._clipped_forces()[1:].ravel())
+        return np.concatenate(parts)
 
 
 @lru_cache(maxsize=2)

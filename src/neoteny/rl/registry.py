@@ -8,7 +8,7 @@ from typing import Any
 
 from neoteny.errors import UserError, of_kind, unknown
 from neoteny.rl.acrobot import acrobot
-from neoteny.rl.ant import ant, ant_euler
+from neoteny.rl.ant import ant, ant_euler, ant_v5
 from neoteny.rl.cartpole import cartpole
 from neoteny.rl.environment import Environment
 from neoteny.rl.gymnasium_worlds import PREFIX, gymnasium_environment
@@ -37,6 +37,7 @@ ENVIRONMENTS: dict[str, Callable[[], Environment]] = {
 HOST_ENVIRONMENTS: dict[str, Callable[[], HostEnvironment]] = {
     "slippery-ant": ant,
     "slippery-ant-euler": ant_euler,
+    "slippery-ant-v5": ant_v5,
 }
 """Those that are no pure functions, by name; beside them `gymnasium:ID` for any of Gymnasium."""
 

@@ -15,6 +15,7 @@ from neoteny.studies import (
     published,
     returns,
     scales,
+    slippery_ant,
     what_predicts_plasticity,
 )
 from neoteny.studies.continual_cartpole import CONTINUAL_CARTPOLE
@@ -27,6 +28,7 @@ SIZED: dict[str, Callable[..., Study]] = {
     permuted_mnist.NAME: permuted_mnist.permuted_mnist,
     continual_imagenet.NAME: continual_imagenet.continual_imagenet,
     incremental_cifar.NAME: incremental_cifar.incremental_cifar,
+    slippery_ant.NAME: slippery_ant.slippery_ant,
 }
 """Studies that come in several sizes: `(scale, protocol) -> Study`."""
 

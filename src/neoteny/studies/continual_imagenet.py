@@ -150,8 +150,8 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# At desk size each method has the best of three on seed 0 (`l2_er` with the decay of `l2`). At paper
-# size they are guesses: the paper's rates are for other inputs.
+# At desk size each method has the best of three on seed 0 (`l2_er` with the decay of `l2`). At
+# paper size they are guesses: the paper's rates are for other inputs.
 _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {},
     "desk": {
