@@ -184,7 +184,7 @@ def test_a_plan_costs_every_probe_at_the_rows_that_are_asked_for(call):
 def test_a_plan_of_a_run_is_of_its_own_network_and_of_what_a_diagnosis_does(run, call):
     rows = {row["probe"]: row for row in json.loads(call("--plan", run, "--format", "json")[0])}
     seen = diagnosis.occasion(run)
-    assert len(seen.batch.labels) == diagnosis.ROWS
+    assert seen.rows == diagnosis.ROWS
     assert planning._layers(seen).parameters == 64 * 8 + 8 * 8 + 8 * 10  # biases cost nothing
     assert "GGN by Gram matrix" in rows
     assert "GGN spectrum" not in rows and "random labels" not in rows

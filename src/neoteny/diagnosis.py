@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from neoteny import checkpoints, curvature, glossary, loop, measuring, probes, store
+from neoteny import checkpoints, curvature, glossary, loop, measuring, probes, rl, store
 from neoteny.branches import INITIAL, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig, validated
 from neoteny.errors import UserError
+from neoteny.lockstep import alone
 from neoteny.losses import LOSSES, task_loss
-from neoteny.machine import Machine, prepare
-from neoteny.types import Batch, Learner, Params, Stream, Task, bound
+from neoteny.types import Batch, Learner, Params, View, bound
 
 ROWS = 50
 """Of a task, looked at unless more are asked for."""
@@ -25,18 +25,39 @@ _GRAM = 1000
 class Occasion(NamedTuple):
     """A stored run before one of its tasks: what there is to measure, and on which rows.
 
+    - `machine`, `stream`: of data or of acting, so that `told` is the task or the world.
     - `finished`: how many tasks the run has learnt; `task` is that one or an earlier.
-    - `available`: training rows of the task, of which `batch` has the first.
+    - `available`: training rows of the task, or of the rollout that an agent opens it with; the
+      first `rows` are looked at. `shape` is that of one.
     """
 
     config: RunConfig
-    machine: Machine
-    stream: Stream
-    told: Task
+    machine: Any
+    stream: Any
+    told: Any
     task: int
     finished: int
-    batch: Batch
+    rows: int
     available: int
+    shape: tuple[int, ...]
+
+    @property
+    def acts(self) -> bool:
+        """Whether it is an agent's."""
+        return self.config.setting.agent is not None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the GGN's spectrum is found exactly, because that is cheap."""
+        return not self.acts and self.rows * self.machine.num_classes <= _GRAM
+
+
+class _Side(NamedTuple):
+    """One of two networks, and what it is looked at with."""
+
+    params: Params
+    batch: Batch
+    view: View
 
 
 class Diagnosed(NamedTuple):
@@ -68,6 +89,9 @@ def diagnose(
 ) -> Diagnosed:
     """Measure a stored run just before one of its tasks, on that task's first rows.
 
+    An agent is measured on what it does itself as the task opens, and a fresh agent on what that
+    one does.
+
     Without `task` that is the task after the last one learnt, from the checkpoint. An earlier
     one is reached by training anew from the run's seed, which takes as long as it took then, and
     ends with the same parameters.
@@ -83,31 +107,25 @@ def diagnose(
     """
     folder = Path(folder)
     seen = occasion(folder, task=task, rows=rows, data=data)
-    config, batch = seen.config, seen.batch
-    budget = loop.steps(seen.machine, seen.told, config.setting.training)
-    machine = seen.machine._replace(steps=budget)
-    draw = Branches(config.seed)
+    draw = Branches(seen.config.seed)
     learner = _reached(folder, seen, on_task)
-    learner = loop.begin(machine, learner, seen.told, draw, seen.task, seen.stream)
-    _refuse_diverged(learner.params, config)
-    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, seen.task)))
-    sides = {"learner": learner, "fresh": newborn}
-    views = {name: loop.view(machine, side, seen.told) for name, side in sides.items()}
-    key, count = draw(PROBING, 2 * seen.task), len(batch.labels)
-    observer = _observer(config, machine, count)
+    _refuse_diverged(learner.params, seen.config)
+    sides = (_acting if seen.acts else _learning)(seen, learner, draw)
+    key, steps = draw(PROBING, 2 * seen.task), _steps(seen)
+    observer = _observer(seen, steps)
     spectra = {
-        name: measuring.spectra(observer.matrices, side.params, batch, key, count, views[name])
-        for name, side in sides.items()
-    }
-    values = {
-        name: _values(
-            config, machine, observer, side.params, batch, key, spectra[name], views[name]
+        name: measuring.spectra(
+            observer.matrices, side.params, side.batch, key, seen.rows, side.view
         )
         for name, side in sides.items()
     }
+    values = {
+        name: _values(seen, observer, side, key, spectra[name], steps)
+        for name, side in sides.items()
+    }
     return Diagnosed(
-        config, seen.task, _table(values), spectra, seen.finished, count, seen.available,
-        machine.steps,
+        seen.config, seen.task, _table(values), spectra, seen.finished, seen.rows, seen.available,
+        steps,
     )  # fmt: skip
 
 
@@ -128,33 +146,28 @@ def occasion(
             f"`task` is {task}, but this run has learnt {finished} tasks. Pass 0 to {finished}, "
             f"where {finished} is the task after them; without it, that is what is diagnosed."
         )
-    if config.setting.agent is not None:
-        raise UserError(
-            f"`{folder}` is the run of an agent, whose tasks cannot be looked at again: its rows "
-            f"came of its acts. What was measured then, `neoteny query {folder} 'FROM tasks'` has."
-        )
-    stream, machine = prepare(config, data)
+    stream, machine = loop.prepare(config, data)
     told = stream(Branches(config.seed).stream, index)
-    available = len(told.train.labels) if told.prefix is None else int(told.prefix.train)
+    if config.setting.agent is not None:
+        environment = rl.make_environment(config.setting.stream.environment or "")
+        available, shape = machine.opening_rows, environment.observation_shape
+    else:
+        available = len(told.train.labels) if told.prefix is None else int(told.prefix.train)
+        shape = told.train.inputs.shape[1:]
     count = min(ROWS, available) if rows is None else rows
     if not 1 <= count <= available:
         raise UserError(
             f"`rows` is {rows}, but a task of this run has {available} training rows. Pass 1 to "
             f"{available}; costs grow with the square, so begin with {min(ROWS, available)}."
         )
-    batch = loop.newest(told, count)
-    return Occasion(config, machine, stream, told, index, finished, batch, available)
-
-
-def exact_ggn(rows: int, classes: int) -> bool:
-    """Whether the GGN's spectrum is found exactly, because that is cheap."""
-    return rows * classes <= _GRAM
+    return Occasion(config, machine, stream, told, index, finished, count, available, shape)
 
 
 def names(config: RunConfig) -> tuple[str, ...]:
     """The probes of a diagnosis: what a run measures, and all that tells why."""
     setting = config.setting
-    refused = () if setting.training.loss == "cross-entropy" else measuring.OF_CROSS_ENTROPY
+    known = setting.training.loss == "cross-entropy" and setting.agent is None
+    refused = () if known else measuring.OF_CROSS_ENTROPY
     asked = (*_DIAGNOSED, *setting.probes.names, *setting.probes.start_names)
     return tuple(name for name in dict.fromkeys(asked) if name not in refused)
 
@@ -186,50 +199,83 @@ def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Le
         if seen.task == index:
             return checkpoints.restored(learner, arrays)
     on_task(0)
+    if seen.acts:
+        return rl.relive(machine, learner, seen.stream, draw, seen.task, on_task)
     for index in range(seen.task):
-        told: Task = seen.stream(draw.stream, index)
+        told = seen.stream(draw.stream, index)
         learner = loop.begin(machine, learner, told, draw, index, seen.stream)
         learner, _ = loop.learn(machine, learner, told, draw(TRAINING, index))
         on_task(index + 1)
     return learner
 
 
-def _observer(config: RunConfig, machine: Machine, rows: int) -> measuring.Observer:
+def _learning(seen: Occasion, learner: Learner, draw: Branches) -> dict[str, _Side]:
+    """The learner as it begins the task, and a fresh network, on the same rows."""
+    machine, told = seen.machine, seen.told
+    learner = loop.begin(machine, learner, told, draw, seen.task, seen.stream)
+    newborn = machine.trainer.initialise(machine.network.init(draw(loop.FRESH, seen.task)))
+    batch = loop.newest(told, seen.rows)
+    return {
+        name: _Side(side.params, batch, loop.view(machine, side, told))
+        for name, side in (("learner", learner), ("fresh", newborn))
+    }
+
+
+def _acting(seen: Occasion, learner: Learner, draw: Branches) -> dict[str, _Side]:
+    """The agent as it begins the task, and a fresh one, each on what it does there."""
+    machine, world = seen.machine, seen.told
+    learner, opening = alone(rl.beginning(machine, learner, world, draw, seen.task))
+    newborn, its_rollout = rl.newborn(machine, world, draw, seen.task)
+    met = {
+        "learner": (learner, opening),
+        "fresh": (newborn, its_rollout.function(*its_rollout.arguments)),
+    }
+    part = lambda rows: jax.tree.map(lambda array: array[: seen.rows], rows)
+    return {name: _Side(side.params, part(rows), View()) for name, (side, rows) in met.items()}
+
+
+def _steps(seen: Occasion) -> int:
+    """Of gradient, that the task is learnt with."""
+    if seen.acts:
+        return seen.machine.steps
+    return loop.steps(seen.machine, seen.told, seen.config.setting.training)
+
+
+def _loss(seen: Occasion) -> Callable:
+    """Of each row."""
+    return seen.machine.loss if seen.acts else LOSSES[seen.config.setting.training.loss]
+
+
+def _observer(seen: Occasion, steps: int) -> measuring.Observer:
     """The measurements of a diagnosis."""
-    setting = config.setting
+    setting = seen.config.setting
     plan = setting.probes.model_copy(
         update={
-            "start_names": names(config),
-            "ggn_route": "gram" if exact_ggn(rows, machine.num_classes) else "lanczos",
+            "start_names": names(seen.config),
+            "ggn_route": "gram" if seen.exact else "lanczos",
         }
     )
     return measuring.observer(
-        machine.network,
-        LOSSES[setting.training.loss],
+        seen.machine.network,
+        _loss(seen),
         plan,
         learning_rate=setting.training.learning_rate,
-        steps=machine.steps,
+        steps=steps,
+        of_any_loss=seen.acts,
     )
 
 
 def _values(
-    config: RunConfig,
-    machine: Machine,
-    observer: measuring.Observer,
-    params,
-    batch,
-    key,
-    spectra,
-    view,
+    seen: Occasion, observer: measuring.Observer, side: _Side, key, spectra, steps: int
 ) -> dict[str, float | None]:
-    training = config.setting.training
-    loss = task_loss(bound(machine.network, view), LOSSES[training.loss], batch)
+    training, (params, batch, view) = seen.config.setting.training, side
+    loss = task_loss(bound(seen.machine.network, view), _loss(seen), batch)
     values: dict[str, float | None] = {"loss": float(loss(params))}
     for measured in observer.probe_start(params, params, batch, key, view).values():
         values |= probes.columns(measured)
     values.pop("displacement", None)  # before the task there is none
     for matrix, arrays in spectra.items():
-        columns = measuring.columns(matrix, "start", arrays, config.setting, machine.steps)
+        columns = measuring.columns(matrix, "start", arrays, seen.config.setting, steps)
         values |= {name.replace("_start", ""): value for name, value in columns.items()}
     if (sharpness := values["hessian_max"]) is not None:
         values["edge_of_stability"] = training.learning_rate * sharpness / 2

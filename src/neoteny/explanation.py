@@ -59,10 +59,12 @@ def title(found: Diagnosed) -> str:
         place = f"the next, after the {task} that it has learnt"
     else:
         place = f"as it was after {task} of the {found.finished} tasks it has learnt"
-    return (
-        f"{run} ({place}; tasks count from 0), on {found.rows} of {found.available} training "
-        "rows, beside a fresh network"
-    )
+    rows = f"on {found.rows} of {found.available}"
+    if config.setting.agent is None:
+        looked_at = f"{rows} training rows, beside a fresh network"
+    else:
+        looked_at = f"{rows} rows of what it does there, beside a fresh agent on its own"
+    return f"{run} ({place}; tasks count from 0), {looked_at}"
 
 
 def sections(found: Diagnosed) -> list[tuple[str, list[Row]]]:

@@ -2,6 +2,7 @@
 
 import time
 from functools import cache
+from math import prod
 from typing import Any, NamedTuple
 
 from neoteny.curvature import cost
@@ -92,7 +93,7 @@ def _of_run(folder: Any, choice: dict[str, Any]) -> list[tuple[cost.Cost, int]]:
     from neoteny import diagnosis
 
     seen = diagnosis.occasion(folder, **choice)
-    model, plan, count = _layers(seen), seen.config.setting.probes, len(seen.batch.labels)
+    model, plan, count = _layers(seen), seen.config.setting.probes, seen.rows
     setting = cost.Setting(
         rows=count,
         gram_rows=count,
@@ -100,12 +101,12 @@ def _of_run(folder: Any, choice: dict[str, Any]) -> list[tuple[cost.Cost, int]]:
         steps=min(plan.spectrum_steps, model.parameters),
         probes=plan.spectrum_probes,
     )
-    exact = diagnosis.exact_ggn(count, seen.machine.num_classes)
     always = ("Hessian spectrum", "feature ranks", "unit statistics", "gradient")
     times: dict[str, int] = {name: 2 for name in always}
     probes = diagnosis.names(seen.config)
-    if "trainability" in probes:  # which the budget and the GGN come with
-        times["GGN by Gram matrix" if exact else "GGN spectrum"] = 2
+    if seen.acts or "trainability" in probes:
+        times["GGN by Gram matrix" if seen.exact else "GGN spectrum"] = 2
+    if "trainability" in probes:  # which the budget comes with
         times["trainability"] = 4
     if "random_labels" in probes:
         times["random labels"] = 2
@@ -119,7 +120,7 @@ def _layers(seen) -> cost.Model:
     params = jax.eval_shape(seen.machine.network.init, jax.random.key(0))
     matrices = [leaf for leaf in jax.tree.leaves(params) if len(leaf.shape) > 1]
     layers = [cost.Layer(array.size, 2.0 * array.size, array.shape[-1]) for array in matrices]
-    return cost.Model(seen.batch.inputs[0].size, tuple(layers))
+    return cost.Model(prod(seen.shape), tuple(layers))
 
 
 def _row(found: cost.Cost, times: int) -> Row:

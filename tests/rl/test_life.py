@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import neoteny
-from neoteny import estimate, glossary, loop, methods, rl, store
+from neoteny import diagnosis, estimate, explanation, glossary, loop, methods, planning, rl, store
 from neoteny.config import RunConfig, Setting, Study, validated
 from neoteny.errors import UserError
+from neoteny.lockstep import alone
 from neoteny.sweep import expand
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -124,7 +125,7 @@ def test_the_verdict_and_the_report_speak_of_returns(results, tmp_path):
     assert claims == {"bp loses plasticity", "l2_er keeps its plasticity"}
     text = results.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Return on each task" in text and "Accuracy on each task" not in text
-    assert "Mean online return over the seeds" in text  # and not in per cent
+    assert "Mean final return over the seeds" in text  # and not in per cent
 
 
 def test_a_loss_that_is_no_number_ends_a_life_and_is_told(tmp_path):
@@ -217,11 +218,32 @@ def test_its_time_is_told_beforehand(kind):
     assert found.training > 0 and found.spectra > 0
 
 
-def test_a_stored_life_is_not_diagnosed_again(results):
-    from neoteny import diagnosis
+def test_a_stored_life_is_diagnosed_on_what_the_agent_does(results):
+    folder = results.folder / "poles" / "l2_er" / "seed-0"
+    found = diagnosis.diagnose(folder, rows=40)
+    rows = {row["quantity"]: row for row in found.table}
+    assert (found.task, found.rows, found.available) == (3, 40, 4 * 20)
+    assert "guaranteed_loss" not in rows  # of cross-entropy alone
+    assert rows["hessian_max"]["learner"] != rows["hessian_max"]["fresh"]
+    said = explanation.title(found)
+    assert "on 40 of 80 rows of what it does there, beside a fresh agent on its own" in said
+    costs = planning.of_run(folder, rows=40)
+    assert {"GGN spectrum", "Hessian spectrum"} <= {row["probe"] for row in costs}
 
-    with pytest.raises(UserError, match="the run of an agent"):
-        diagnosis.occasion(results.folder / "poles" / "bp" / "seed-0")
+
+def test_an_earlier_task_of_a_life_is_reached_with_the_same_bits(results):
+    folder = results.folder / "poles" / "l2_er" / "seed-0"
+    kept = diagnosis._reached(folder, diagnosis.occasion(folder), lambda done: None)
+    told = []
+    seen = diagnosis.occasion(folder)._replace(task=2)
+    before = diagnosis._reached(folder, seen, told.append)
+    assert told == [0, 1, 2]
+    draw, machine = loop.Branches(0), seen.machine
+    world = seen.stream(draw.stream, 2)
+    learner, opening = alone(rl.beginning(machine, before, world, draw, 2))
+    key = jax.random.fold_in(draw(loop.TRAINING, 2), 0)
+    after, _ = machine.live(learner, world, opening, key)
+    assert jax.tree.all(jax.tree.map(np.array_equal, after, kept))
 
 
 def test_a_setting_without_an_agent_stays_what_it_was():

@@ -14,7 +14,7 @@ from neoteny.rl.environment import Box, Discrete, Environment, Physics, Transiti
 from neoteny.rl.gymnasium_worlds import PREFIX, gymnasium_environment
 from neoteny.rl.host import AnyEnvironment, Copy, HostEnvironment
 from neoteny.rl.hosted import compute_at_once
-from neoteny.rl.life import live_through
+from neoteny.rl.life import beginning, live_through, newborn, relive
 from neoteny.rl.machine import ALGORITHMS, AgentMachine, prepare
 from neoteny.rl.minatar import minatar
 from neoteny.rl.mountain_car import mountain_car
@@ -77,6 +77,7 @@ __all__ = [
     "act",
     "ant",
     "as_it_is",
+    "beginning",
     "cartpole",
     "changing_physics",
     "compute_at_once",
@@ -93,6 +94,7 @@ __all__ = [
     "make_worlds",
     "minatar",
     "mountain_car",
+    "newborn",
     "offset_observations",
     "on_host",
     "pendulum",
@@ -102,6 +104,7 @@ __all__ = [
     "ppo_loss",
     "prepare",
     "recall",
+    "relive",
     "remember",
     "seen",
     "slippery",

@@ -51,7 +51,8 @@ class Algorithm(NamedTuple):
 
     - `outputs`: of each network that it asks for, by name; `log_std`: see `side_by_side`.
     - `loss(outputs, labels) -> loss` of each row; what labels are is the algorithm's own affair.
-    - `rows`: that it learns from in an iteration, as a data set of `training`.
+    - `rows`: that it learns from in an iteration, as a data set of `training`; `opening_rows`: so
+      many has the rollout that a task opens with.
     - `programs(network, trainer) -> Programs`.
     """
 
@@ -59,4 +60,5 @@ class Algorithm(NamedTuple):
     log_std: int
     loss: Callable
     rows: int
+    opening_rows: int
     programs: Callable[[Network, Trainer], Programs]

@@ -122,8 +122,9 @@ def dqn(environment: AnyEnvironment, agent: AgentConfig) -> Algorithm:
             "`neoteny list environments` that is compiled."
         )
     rows = agent.reuse * agent.seats * agent.rollout
+    opening_rows = agent.seats * _opening_steps(agent)
     programs = partial(_programs, environment, actions.count, agent)
-    return Algorithm({"q": actions.count}, 0, dqn_loss(agent), rows, programs)
+    return Algorithm({"q": actions.count}, 0, dqn_loss(agent), rows, opening_rows, programs)
 
 
 def exploration(settings: AgentConfig, iteration: Int[Array, ""] | int) -> Float[Array, ""]:
@@ -176,6 +177,11 @@ def _acts(rollout: Rollout) -> Acts:
     )
 
 
+def _opening_steps(agent: AgentConfig) -> int:
+    """In each seat, as many as give the acts that learning begins with."""
+    return max(agent.rollout, -(-agent.learning_starts // agent.seats))
+
+
 def _programs(
     environment: Environment, count: int, agent: AgentConfig, network: Network, parts: Trainer
 ) -> Programs:
@@ -202,7 +208,7 @@ def _programs(
         """
         sit, move, mix = jax.random.split(key, 3)
         seats = take_seats(environment, world, sit, agent.seats)
-        steps = max(agent.rollout, -(-agent.learning_starts // agent.seats))
+        steps = _opening_steps(agent)
         epsilon = agent.epsilon_end
         _, rollout = collect(learner.params, world, seats, epsilon, move, steps)
         rows = rows_of(learner.params, learner.params, _acts(rollout))

@@ -1,5 +1,6 @@
 """An agent's life: one task after the other, each measured as tasks of data are."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from neoteny import measuring
 from neoteny.branches import BEFORE, FRESH, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig
-from neoteny.lockstep import Asking, Call
+from neoteny.lockstep import Asking, Call, alone
 from neoteny.rl.machine import AgentMachine, Record
 from neoteny.rl.worlds import World, Worlds
 from neoteny.types import Batch, Learner, View
@@ -33,12 +34,7 @@ def live_through(
     plan = config.setting.probes
     due = lambda cadence: cadence > 0 and index % cadence == 0
     world, key = worlds(draw.stream, index), draw(TRAINING, index)
-    opening_key = draw(BEFORE, index)
-    opening = yield Call(machine.opening, (learner, world, opening_key))
-    if index:
-        start_key = jax.random.fold_in(key, 2)
-        learner = yield Call(machine.trainer.begin, (learner, opening, start_key))
-        opening = yield Call(machine.opening, (learner, world, jax.random.fold_in(opening_key, 0)))
+    learner, opening = yield from beginning(machine, learner, world, draw, index)
     start, spectra = learner.params, {}
     row = _identity(config, index)
     measure = lambda learner, rows: measuring.spectra(
@@ -51,7 +47,7 @@ def live_through(
     if due(plan.spectrum_every) and "start" in plan.spectrum_at:
         spectra["start"] = measure(learner, opening)
     if due(plan.every) and plan.start_names:
-        probe, now = machine.observer.probe_start, jax.random.fold_in(opening_key, 1)
+        probe, now = machine.observer.probe_start, jax.random.fold_in(draw(BEFORE, index), 1)
         found = _probed(probe, machine, learner, start, opening, now, plan)
         row |= {f"{name}_start": value for name, value in found.items()}
     (learner, record), spent = yield Call(
@@ -62,7 +58,7 @@ def live_through(
     if row["diverged_step"] is not None:
         return learner, row, {}, spent
     if due(plan.fresh_every):
-        row |= yield from _fresh_reference(machine, world, draw(FRESH, index), key)
+        row |= yield from _fresh_reference(machine, world, draw, index)
     if due(plan.every) or (due(plan.spectrum_every) and "end" in plan.spectrum_at):
         ending = yield Call(machine.opening, (learner, world, jax.random.fold_in(key, 1)))
         if due(plan.every):
@@ -74,6 +70,46 @@ def live_through(
         for matrix, arrays in found.items():
             row |= measuring.columns(matrix, phase, arrays, config.setting, machine.steps)
     return learner, row, spectra, spent
+
+
+def beginning(
+    machine: AgentMachine, learner: Learner, world: World, draw: Branches, index: int
+) -> Asking:
+    """The learner as the method has it when a task begins, and the rows of its rollout there."""
+    key = draw(BEFORE, index)
+    opening = yield Call(machine.opening, (learner, world, key))
+    if index == 0:
+        return learner, opening
+    start_key = jax.random.fold_in(draw(TRAINING, index), 2)
+    learner = yield Call(machine.trainer.begin, (learner, opening, start_key))
+    opening = yield Call(machine.opening, (learner, world, jax.random.fold_in(key, 0)))
+    return learner, opening
+
+
+def relive(
+    machine: AgentMachine,
+    learner: Learner,
+    worlds: Worlds,
+    draw: Branches,
+    tasks: int,
+    on_task: Callable[[int], None],
+) -> Learner:
+    """The same life once more up to its first `tasks` tasks, measuring nothing."""
+    for index in range(tasks):
+        world, key = worlds(draw.stream, index), draw(TRAINING, index)
+        learner, opening = alone(beginning(machine, learner, world, draw, index))
+        learner, _ = machine.live(learner, world, opening, jax.random.fold_in(key, 0))
+        on_task(index + 1)
+    return learner
+
+
+def newborn(
+    machine: AgentMachine, world: World, draw: Branches, index: int
+) -> tuple[Learner, Call]:
+    """An agent that has learnt nothing yet, and the call for the rows of its rollout there."""
+    key = draw(FRESH, index)
+    learner = machine.trainer.initialise(machine.network.init(key))
+    return learner, Call(machine.opening, (learner, world, jax.random.fold_in(key, 1)))
 
 
 def _identity(config: RunConfig, index: int) -> dict[str, Any]:
@@ -130,11 +166,11 @@ def _diverged(record: Record, steps: int) -> int | None:
     return first * (steps // len(found)) + int(found[first])
 
 
-def _fresh_reference(machine: AgentMachine, world: World, fresh_key, key) -> Asking:
+def _fresh_reference(machine: AgentMachine, world: World, draw: Branches, index: int) -> Asking:
     """The same task lived through by the same method from new initial weights."""
-    newborn = machine.trainer.initialise(machine.network.init(fresh_key))
-    rows = yield Call(machine.opening, (newborn, world, jax.random.fold_in(fresh_key, 1)))
-    lived = (newborn, world, rows, jax.random.fold_in(key, 0))
+    learner, its_rollout = newborn(machine, world, draw, index)
+    rows = yield its_rollout
+    lived = (learner, world, rows, jax.random.fold_in(draw(TRAINING, index), 0))
     _, record = yield Call(machine.live, lived)
     told = _told(record)
     ended = _by_iteration(record)

@@ -42,7 +42,7 @@ class AgentMachine(NamedTuple):
     - `live(learner, world, rows, key) -> (learner, Record)`: one task, whose opening rows these
       are.
     - `loss`: of each row, from the network's outputs and what is known of the act.
-    - `steps`: of gradient in a task.
+    - `steps`: of gradient in a task; `opening_rows`: that `opening` gives.
     """
 
     network: Network
@@ -52,6 +52,7 @@ class AgentMachine(NamedTuple):
     opening: Callable[..., Batch]
     live: Callable[..., tuple[Learner, Record]]
     steps: int
+    opening_rows: int
 
 
 def prepare(config: RunConfig) -> tuple[Worlds, AgentMachine]:
@@ -118,7 +119,9 @@ def _machine(
     )
     opening, live = algorithm.programs(network, parts)
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), parts.learn)
-    return AgentMachine(network, algorithm.loss, compiled, observer, opening, live, steps)
+    return AgentMachine(
+        network, algorithm.loss, compiled, observer, opening, live, steps, algorithm.opening_rows
+    )
 
 
 @lru_cache(maxsize=64)

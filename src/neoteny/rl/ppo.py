@@ -108,6 +108,7 @@ def ppo(environment: AnyEnvironment, agent: AgentConfig) -> Algorithm:
         acts_by.deviations,
         ppo_loss(acts_by, agent),
         agent.seats * agent.rollout,
+        agent.seats * agent.rollout,
         partial(_programs, environment, acts_by, agent),
     )
 
