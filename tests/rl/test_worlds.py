@@ -12,7 +12,8 @@ from neoteny.errors import UserError
 @pytest.fixture(params=rl.WORLDS)
 def worlds(request):
     plain = rl.make_environment("cartpole")
-    environment = plain._replace(physics={**plain.physics, "friction": 1.0})  # for `slippery`
+    own = {"friction": 1.0, "game": 0.0}  # for `slippery` and `minatar-sequence`
+    environment = plain._replace(physics={**plain.physics, **own})
     return rl.make_worlds(request.param, environment)
 
 

@@ -16,7 +16,7 @@ from neoteny.rl.host import AnyEnvironment, Copy, HostEnvironment
 from neoteny.rl.hosted import compute_at_once
 from neoteny.rl.life import beginning, live_through, newborn, relive
 from neoteny.rl.machine import ALGORITHMS, AgentMachine, prepare
-from neoteny.rl.minatar import minatar
+from neoteny.rl.minatar import minatar, minatar_sequence
 from neoteny.rl.mountain_car import mountain_car
 from neoteny.rl.pendulum import pendulum
 from neoteny.rl.policies import Policy, policy
@@ -93,6 +93,7 @@ __all__ = [
     "make_environment",
     "make_worlds",
     "minatar",
+    "minatar_sequence",
     "mountain_car",
     "newborn",
     "offset_observations",

@@ -13,7 +13,7 @@ from neoteny.rl.cartpole import cartpole
 from neoteny.rl.environment import Environment
 from neoteny.rl.gymnasium_worlds import PREFIX, gymnasium_environment
 from neoteny.rl.host import AnyEnvironment, HostEnvironment
-from neoteny.rl.minatar import GAMES, minatar
+from neoteny.rl.minatar import GAMES, all_games, minatar, minatar_sequence
 from neoteny.rl.mountain_car import mountain_car
 from neoteny.rl.pendulum import pendulum
 from neoteny.rl.slippery import slippery
@@ -31,6 +31,7 @@ ENVIRONMENTS: dict[str, Callable[[], Environment]] = {
     "mountain-car": mountain_car,
     "pendulum": pendulum,
     **{f"minatar-{game}": partial(minatar, game) for game in GAMES},
+    "minatar": all_games,
 }
 """Environments by name; add your own here."""
 
@@ -46,6 +47,7 @@ WORLDS: dict[str, Callable[..., Worlds]] = {
     "permuted-observations": permuted_observations,
     "changing-physics": changing_physics,
     "slippery": slippery,
+    "minatar-sequence": minatar_sequence,
     "stationary": stationary,
 }
 """Streams of worlds by name, each `(environment, **options) -> Worlds`; add your own here."""
