@@ -120,6 +120,11 @@ class AgentConfig(_Data):
     iterations: Count = Field(default=50, description="of acting and learning in a task")
     discount: Share = 0.99
     reward_scale: Positive = Field(default=1.0, description="rewards learnt from are multiplied")
+    normaliser: Literal["none", "carried", "reset", "frozen"] = Field(
+        default="none",
+        description="of observations, by what the agent has seen; when the task changes it goes "
+        "on, begins anew, or stays what it is from then on",
+    )
     critic: Literal["separate", "shared"] = Field(
         default="separate",
         description="of `ppo`: a network of its own, or an output of the actor's",

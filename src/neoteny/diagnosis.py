@@ -231,7 +231,10 @@ def _acting(seen: Occasion, learner: Learner, draw: Branches) -> dict[str, _Side
         "fresh": (newborn, its_rollout.function(*its_rollout.arguments)),
     }
     part = lambda rows: jax.tree.map(lambda array: array[: seen.rows], rows)
-    return {name: _Side(side.params, part(rows), View()) for name, (side, rows) in met.items()}
+    return {
+        name: _Side(side.params, part(rows), View(side.network_state))
+        for name, (side, rows) in met.items()
+    }
 
 
 def _steps(seen: Occasion) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from neoteny.training import Trainer
-from neoteny.types import Batch, Learner, Network
+from neoteny.types import Batch, Learner, Network, View, bound
 
 
 class Record(NamedTuple):
@@ -62,3 +62,10 @@ class Algorithm(NamedTuple):
     rows: int
     opening_rows: int
     programs: Callable[[Network, Trainer], Programs]
+
+
+def outputs_of(
+    network: Network, learner: Learner, inputs: Num[Array, "rows *shape"]
+) -> Float[Array, "rows outputs"]:
+    """What the learner's network says, by its state as by its parameters."""
+    return bound(network, View(learner.network_state)).apply(learner.params, inputs)[0]

@@ -13,13 +13,14 @@ from neoteny.config import AgentConfig
 from neoteny.errors import UserError
 from neoteny.lanes import if_due
 from neoteny.rl.acting import Rollout, Seat, act, take_seats
-from neoteny.rl.algorithm import Algorithm, Programs, Record
+from neoteny.rl.algorithm import Algorithm, Programs, Record, outputs_of
 from neoteny.rl.environment import Discrete, Environment
 from neoteny.rl.host import AnyEnvironment, HostEnvironment
+from neoteny.rl.normaliser import watched
 from neoteny.rl.replay import Replay, empty_replay, recall, remember
 from neoteny.rl.worlds import World
 from neoteny.training import Trainer
-from neoteny.types import Batch, Learner, Network, Params, PRNGKey
+from neoteny.types import Batch, Learner, Network, Params, PRNGKey, View, bound
 
 Values = Float[Array, "rows actions"]
 """What the network says that each action is worth."""
@@ -186,18 +187,19 @@ def _programs(
     environment: Environment, count: int, agent: AgentConfig, network: Network, parts: Trainer
 ) -> Programs:
     drawn = agent.reuse * agent.seats * agent.rollout
-    values_of = lambda params, inputs: network.apply(params, inputs)[0]
 
     def collect(
-        params: Params, world: World, seats: Seat, epsilon, key: PRNGKey, steps: int
+        learner: Learner, world: World, seats: Seat, epsilon, key: PRNGKey, steps: int
     ) -> tuple[Seat, Rollout]:
         def decide(key, observations):
-            return epsilon_greedy(key, values_of(params, observations), epsilon), None
+            values = outputs_of(network, learner, observations)
+            return epsilon_greedy(key, values, epsilon), None
 
         return act(environment, world, decide, seats, key, steps)
 
-    def rows_of(params: Params, target: Params, acts: Acts) -> Batch:
-        aims = Aims(acts.actions, targets(network, agent, params, target, acts))
+    def rows_of(learner: Learner, target: Params, acts: Acts) -> Batch:
+        as_it_is = bound(network, View(learner.network_state))
+        aims = Aims(acts.actions, targets(as_it_is, agent, learner.params, target, acts))
         return Batch(acts.observations, aims)  # pyright: ignore[reportArgumentType]
 
     @jax.jit
@@ -210,13 +212,13 @@ def _programs(
         seats = take_seats(environment, world, sit, agent.seats)
         steps = _opening_steps(agent)
         epsilon = agent.epsilon_end
-        _, rollout = collect(learner.params, world, seats, epsilon, move, steps)
-        rows = rows_of(learner.params, learner.params, _acts(rollout))
+        _, rollout = collect(learner, world, seats, epsilon, move, steps)
+        rows = rows_of(learner, learner.params, _acts(rollout))
         order = jax.random.permutation(mix, agent.seats * steps)
         return jax.tree.map(lambda array: array[order], rows)
 
     def improve(learner: Learner, target: Params, acts: Acts, key: PRNGKey):
-        learner, trace = parts.learn(learner, rows_of(learner.params, target, acts), key)
+        learner, trace = parts.learn(learner, rows_of(learner, target, acts), key)
         return learner, trace.online_loss, trace.diverged_step.astype(jnp.int32)
 
     def wait(learner: Learner, target: Params, acts: Acts, key: PRNGKey):
@@ -229,7 +231,7 @@ def _programs(
             learner, target, seats, replay = carry
             act_key, draw_key, learn_key = jax.random.split(jax.random.fold_in(key, number), 3)
             epsilon = exploration(agent, number)
-            seats, rollout = collect(learner.params, world, seats, epsilon, act_key, agent.rollout)
+            seats, rollout = collect(learner, world, seats, epsilon, act_key, agent.rollout)
             replay = remember(replay, _acts(rollout))
             due = replay.filled >= agent.learning_starts
             known = recall(replay, draw_key, drawn)
@@ -237,7 +239,8 @@ def _programs(
             renewed = (number + 1) % agent.target_every == 0
             keep = lambda new, old: jnp.where(renewed, new, old)
             target = jax.tree.map(keep, after.params, target)
-            now, then = (values_of(each.params, rows.inputs) for each in (learner, after))
+            now, then = (outputs_of(network, each, rows.inputs) for each in (learner, after))
+            after = watched(after, rollout.observations)
             return (after, target, seats, replay), Record(
                 jnp.sum(jnp.where(rollout.ended, rollout.totals, 0)),
                 jnp.sum(rollout.ended, dtype=jnp.int32),
@@ -256,7 +259,7 @@ def _programs(
         return learner, records
 
     def _empty(learner: Learner, world: World, seats: Seat) -> Replay:
-        one = lambda key: _acts(collect(learner.params, world, seats, 0.0, key, 1)[1])
+        one = lambda key: _acts(collect(learner, world, seats, 0.0, key, 1)[1])
         return empty_replay(jax.eval_shape(one, jax.random.key(0)), agent.replay)
 
     return Programs(opening, live)

@@ -39,48 +39,49 @@ def hosted(
 
     **Arguments:**
 
-    - `decide(params, key, observations) -> (actions, more)`: `more` is not what it was while
+    - `decide(learner, key, observations) -> (actions, more)`: `more` is not what it was while
       acting but what it is for the whole rollout at once, which differs by rounding.
-    - `rows_of(params, rollout) -> rows`, `improve(learner, rollout, rows, key) -> (learner,
+    - `rows_of(learner, rollout) -> rows`, `improve(learner, rollout, rows, key) -> (learner,
       Record)`: see `ppo`.
     """
 
     @jax.jit
-    def choose(params, world: World, key, observations):
+    def choose(learner: Learner, world: World, key, observations):
         look = jax.vmap(lambda observation: seen(world, observation))
-        return decide(params, jax.random.wrap_key_data(key), look(observations))[0]
+        return decide(learner, jax.random.wrap_key_data(key), look(observations))[0]
 
-    def complete(params, world: World, rollout: Rollout) -> Rollout:
+    def complete(learner: Learner, world: World, rollout: Rollout) -> Rollout:
         look = jax.vmap(jax.vmap(lambda observation: seen(world, observation)))
         observations, following = look(rollout.observations), look(rollout.following)
         unused = jax.random.key(0)
-        decisions = jax.vmap(lambda rows: decide(params, unused, rows)[1])(observations)
+        decisions = jax.vmap(lambda rows: decide(learner, unused, rows)[1])(observations)
         return rollout._replace(observations=observations, following=following, decisions=decisions)
 
     @jax.jit
-    def shuffled(params, world: World, rollout: Rollout, key: PRNGKey) -> Batch:
-        rows = rows_of(params, complete(params, world, rollout))
+    def shuffled(learner: Learner, world: World, rollout: Rollout, key: PRNGKey) -> Batch:
+        rows = rows_of(learner, complete(learner, world, rollout))
         order = jax.random.permutation(key, agent.seats * agent.rollout)
         return jax.tree.map(lambda array: array[order], rows)
 
     @jax.jit
     def learn(learner: Learner, world: World, rollout: Rollout, rows: Batch, key: PRNGKey):
-        return improve(learner, complete(learner.params, world, rollout), rows, key)
+        return improve(learner, complete(learner, world, rollout), rows, key)
 
     def take(world: World, key: PRNGKey) -> Seats:
         seeds = np.asarray(jax.random.bits(key, (agent.seats,), jnp.uint32))
         return Seats(environment, world.physics, seeds)
 
-    def collect(params, world: World, seats: Seats, key: PRNGKey) -> Rollout:
+    def collect(learner: Learner, world: World, seats: Seats, key: PRNGKey) -> Rollout:
         keys = np.asarray(jax.random.key_data(jax.random.split(key, agent.rollout)))
-        act = lambda step, observations: choose(params, world, keys[step], observations)
+        acts = learner._replace(opt_state=(), penalties=(), interventions=())  # less to hand over
+        act = lambda step, observations: choose(acts, world, keys[step], observations)
         return seats.act(act, agent.rollout)
 
     def opening(learner: Learner, world: World, key: PRNGKey) -> Batch:
         sit, move, mix = jax.random.split(key, 3)
         with take(world, sit) as seats:
-            rollout = collect(learner.params, world, seats, move)
-        return shuffled(learner.params, world, rollout, mix)
+            rollout = collect(learner, world, seats, move)
+        return shuffled(learner, world, rollout, mix)
 
     def live(learner: Learner, world: World, rows: Batch, key: PRNGKey):
         sit, key = jax.random.split(key)
@@ -88,7 +89,7 @@ def hosted(
         with take(world, sit) as seats:
             for number in range(agent.iterations):
                 own = jax.random.fold_in(key, number)
-                rollout = collect(learner.params, world, seats, jax.random.fold_in(own, 0))
+                rollout = collect(learner, world, seats, jax.random.fold_in(own, 0))
                 learner, record = learn(learner, world, rollout, rows, jax.random.fold_in(own, 1))
                 told.append(jax.tree.map(np.asarray, record))
                 if told[-1].diverged_step >= 0:

@@ -43,6 +43,7 @@ def live_through(
         rows,
         draw(PROBING, 2 * index),
         plan.spectrum_rows,
+        View(learner.network_state),
     )
     if due(plan.spectrum_every) and "start" in plan.spectrum_at:
         spectra["start"] = measure(learner, opening)
@@ -184,4 +185,5 @@ def _fresh_reference(machine: AgentMachine, world: World, draw: Branches, index:
 
 def _probed(probe, machine: AgentMachine, learner: Learner, start, rows: Batch, key, plan) -> dict:
     part = jax.tree.map(lambda array: array[: plan.rows], rows)
-    return measuring.probed(probe(learner.params, start, part, key, View(), steps=machine.steps))
+    view = View(learner.network_state)
+    return measuring.probed(probe(learner.params, start, part, key, view, steps=machine.steps))

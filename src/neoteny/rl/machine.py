@@ -21,6 +21,7 @@ from neoteny.methods import Method
 from neoteny.rl.algorithm import Algorithm, Record
 from neoteny.rl.dqn import dqn
 from neoteny.rl.host import AnyEnvironment
+from neoteny.rl.normaliser import at_task_change, normalised
 from neoteny.rl.ppo import ppo
 from neoteny.rl.registry import constructor, make_environment, make_worlds
 from neoteny.rl.worlds import Worlds
@@ -118,7 +119,12 @@ def _machine(
         right=lambda outputs, labels: 0,
     )
     opening, live = algorithm.programs(network, parts)
-    compiled = Trainer(parts.initialise, jax.jit(parts.begin), parts.learn)
+
+    @jax.jit
+    def begin(learner: Learner, rows: Batch, key) -> Learner:
+        return parts.begin(at_task_change(learner, agent.normaliser), rows, key)
+
+    compiled = Trainer(parts.initialise, begin, parts.learn)
     return AgentMachine(
         network, algorithm.loss, compiled, observer, opening, live, steps, algorithm.opening_rows
     )
@@ -146,6 +152,8 @@ def _observed(
         for name, outputs in algorithm.outputs.items()
     }
     network = networks.side_by_side(parts, log_std=algorithm.log_std)
+    if agent.normaliser != "none":
+        network = normalised(network, environment.observation_shape)
     network = network._replace(init=jax.jit(network.init))
     return network, measuring.observer(
         network,

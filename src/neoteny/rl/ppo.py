@@ -10,15 +10,16 @@ from jaxtyping import Array, Float
 
 from neoteny.config import AgentConfig
 from neoteny.rl.acting import Rollout, Seat, act, take_seats
-from neoteny.rl.algorithm import Algorithm, Programs, Record
+from neoteny.rl.algorithm import Algorithm, Programs, Record, outputs_of
 from neoteny.rl.environment import Environment
 from neoteny.rl.host import AnyEnvironment, HostEnvironment
 from neoteny.rl.hosted import hosted
+from neoteny.rl.normaliser import watched
 from neoteny.rl.policies import Policy, policy
 from neoteny.rl.returns import generalised_advantages
 from neoteny.rl.worlds import World
 from neoteny.training import Trainer
-from neoteny.types import Batch, Learner, Network, Params, PRNGKey
+from neoteny.types import Batch, Learner, Network, Params, PRNGKey, View, bound
 
 
 class Experience(NamedTuple):
@@ -120,19 +121,20 @@ def _programs(
     network: Network,
     parts: Trainer,
 ) -> Programs:
-    def decide(params, key: PRNGKey, observations):
-        outputs = network.apply(params, observations)[0]
+    def decide(learner: Learner, key: PRNGKey, observations):
+        outputs = outputs_of(network, learner, observations)
         return acts_by.sample(key, outputs), outputs
 
-    def rows_of(params, rollout: Rollout) -> Batch:
-        return experience(network, acts_by, agent, params, rollout)
+    def rows_of(learner: Learner, rollout: Rollout) -> Batch:
+        as_it_is = bound(network, View(learner.network_state))
+        return experience(as_it_is, acts_by, agent, learner.params, rollout)
 
     def improve(learner: Learner, rollout: Rollout, rows: Batch, key: PRNGKey):
         """The learner after an update on `rollout`, and what the iteration leaves."""
-        known = rows_of(learner.params, rollout)
+        known = rows_of(learner, rollout)
         after, trace = parts.learn(learner, known, key)
-        now, then = (network.apply(each.params, rows.inputs)[0] for each in (learner, after))
-        return after, Record(
+        now, then = (outputs_of(network, each, rows.inputs) for each in (learner, after))
+        return watched(after, rollout.observations), Record(
             jnp.sum(jnp.where(rollout.ended, rollout.totals, 0)),
             jnp.sum(rollout.ended, dtype=jnp.int32),
             jax.vmap(acts_by.entropy)(rollout.decisions).mean(),
@@ -156,15 +158,15 @@ def _compiled(
 ) -> Programs:
     """The programs where acting is compiled as well."""
 
-    def collect(params, world: World, seats: Seat, key: PRNGKey) -> tuple[Seat, Rollout]:
-        return act(environment, world, partial(decide, params), seats, key, agent.rollout)
+    def collect(learner: Learner, world: World, seats: Seat, key: PRNGKey) -> tuple[Seat, Rollout]:
+        return act(environment, world, partial(decide, learner), seats, key, agent.rollout)
 
     @jax.jit
     def opening(learner: Learner, world: World, key: PRNGKey) -> Batch:
         sit, move, mix = jax.random.split(key, 3)
         seats = take_seats(environment, world, sit, agent.seats)
-        _, rollout = collect(learner.params, world, seats, move)
-        rows = rows_of(learner.params, rollout)
+        _, rollout = collect(learner, world, seats, move)
+        rows = rows_of(learner, rollout)
         order = jax.random.permutation(mix, agent.seats * agent.rollout)
         return jax.tree.map(lambda array: array[order], rows)
 
@@ -173,7 +175,7 @@ def _compiled(
         def iteration(carry, number):
             learner, seats = carry
             own = jax.random.fold_in(key, number)
-            seats, rollout = collect(learner.params, world, seats, jax.random.fold_in(own, 0))
+            seats, rollout = collect(learner, world, seats, jax.random.fold_in(own, 0))
             learner, record = improve(learner, rollout, rows, jax.random.fold_in(own, 1))
             return (learner, seats), record
 
