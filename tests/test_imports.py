@@ -30,7 +30,7 @@ FLOORS = [
     {"machine"},
     {"rl"},
     {"loop", "plugins", "estimate"},
-    {"sweep", "studies", "diagnosis"},
+    {"sweep", "studies", "diagnosis", "episodes"},
     {"report"},
     {"api", "catalogue", "explanation", "tables", "progress", "planning"},
     {"cli"},

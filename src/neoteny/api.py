@@ -36,9 +36,18 @@ class Results(NamedTuple):
 
         return report.methods_summary(store.connect(self.folder, spectra=False))
 
-    def report(self, path: Path | str | None = None) -> Path:
-        """Write the self-contained HTML report; by default `report.html` in the folder."""
+    def report(self, path: Path | str | None = None, *, episodes: bool = False) -> Path:
+        """Write the self-contained HTML report; by default `report.html` in the folder.
+
+        With `episodes` it shows one of each method of agents, acted anew from its checkpoint.
+        """
         from neoteny import report
+
+        shown = []
+        if episodes:
+            from neoteny.episodes import of_runs
+
+            shown = of_runs(self.folder)
 
         return report.write(
             store.connect(self.folder),
@@ -46,6 +55,7 @@ class Results(NamedTuple):
             title=_title(self.folder),
             verdict=[verdict._asdict() for verdict in self.verdict()],
             reproduce=_reproduce(self.folder),
+            episodes=shown,
         )
 
     def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:

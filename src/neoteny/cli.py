@@ -157,6 +157,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; by default DIR/report.html.")
     ] = None,
+    episodes: Annotated[
+        bool, typer.Option("--episodes", help="Also draw an episode of each method of agents.")
+    ] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Write the report of all runs below DIR as one HTML file that works offline."""
     from neoteny.api import Results
@@ -167,7 +171,10 @@ def report(
         raise UserError(
             f"`--figures` is {figures}, but figures are written as png, pdf or png,pdf."
         )
-    typer.echo(Results(folder).report(out))
+    if episodes:
+        _own_process_settings()
+        _load_plugins(plugin)
+    typer.echo(Results(folder).report(out, episodes=episodes))
     for path in Results(folder).figures(formats) if formats else []:
         typer.echo(path)
 

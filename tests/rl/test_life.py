@@ -128,6 +128,15 @@ def test_the_verdict_and_the_report_speak_of_returns(results, tmp_path):
     assert "Mean final return over the seeds" in text  # and not in per cent
 
 
+def test_the_report_shows_an_episode_of_each_method_if_asked(results, tmp_path):
+    path = results.report(tmp_path / "report.html", episodes=True)
+    text = path.read_text(encoding="utf-8")
+    assert text.count('<div class="strip">') == 2
+    assert "<b>l2_er</b>, seed 0, task 2: return " in text
+    again = results.report(tmp_path / "again.html", episodes=True)
+    assert again.read_text(encoding="utf-8") == text
+
+
 def test_a_loss_that_is_no_number_ends_a_life_and_is_told(tmp_path):
     found = neoteny.run(study(training__learning_rate=1e300), out=tmp_path)
     assert [outcome.status for outcome in found.outcomes] == ["diverged"]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from neoteny.report import data, figures
 from neoteny.report.data import Section
 from neoteny.report.palette import inks
 from neoteny.report.static import slug
+from neoteny.report.strip import strips
 from neoteny.report.table import BASELINE, methods_table
 
 _DASH = '<span class="none">–</span>'
@@ -29,6 +30,7 @@ def write(
     title: str,
     verdict: list[dict] | None,
     reproduce: str,
+    episodes: Sequence[Any] = (),
 ) -> Path:
     """Write the report on everything in the store's tables to `path`, one HTML file.
 
@@ -43,6 +45,7 @@ def write(
     - `verdict`: of the study, as dicts of `claim`, `outcome` ("holds", "fails" or
       "undecided"), `evidence` and `stream`; None where no claim was judged.
     - `reproduce`: the commands that made the runs, shown as they stand.
+    - `episodes`: of agents, to be drawn; see `neoteny.episodes`.
     """
     from plotly.offline import get_plotlyjs
 
@@ -54,7 +57,7 @@ def write(
         summary=_summary(connection),
         methods=_method_buttons(connection),
         verdict=_verdict(verdict),
-        sections="".join(_section(connection, part) for part in parts)
+        sections="".join(_section(connection, part, episodes) for part in parts)
         or "<p>There are no runs yet.</p>",
         reproduce=f"<pre><code>{escape(reproduce)}</code></pre>",
         provenance=_provenance(connection),
@@ -198,11 +201,13 @@ def _verdict(verdict: list[dict] | None) -> str:
     return f'<section id="verdict"><h2>Verdict</h2><div class="cards">{body}</div></section>'
 
 
-def _section(connection: duckdb.DuckDBPyConnection, part: _Part) -> str:
+def _section(connection: duckdb.DuckDBPyConnection, part: _Part, episodes: Sequence[Any]) -> str:
+    own = [shown for shown in episodes if (shown.study, shown.stream) == tuple(part.section)]
     drawn = "".join(_figure(figure, part.address(figure)) for figure in part.drawn)
     return (
         f'<section class="stream-section"><h2 id="{part.anchor}">{escape(part.heading)}</h2>'
         f"{_table(connection, part.section)}{_stopped(connection, part.section)}{drawn}"
+        f"{strips(own)}"
         f"{_configurations(connection, part.section)}</section>"
     )
 

@@ -10,7 +10,8 @@ from neoteny.rl.algorithm import Algorithm, Programs, Record
 from neoteny.rl.ant import ant
 from neoteny.rl.cartpole import cartpole
 from neoteny.rl.dqn import Acts, Aims, dqn, dqn_loss, epsilon_greedy, exploration, targets
-from neoteny.rl.environment import Box, Discrete, Environment, Physics, Transition
+from neoteny.rl.environment import Box, Discrete, Environment, Lines, Physics, Transition
+from neoteny.rl.episode import Episode, Frame, play
 from neoteny.rl.gymnasium_worlds import PREFIX, gymnasium_environment
 from neoteny.rl.host import AnyEnvironment, Copy, HostEnvironment
 from neoteny.rl.hosted import compute_at_once
@@ -60,8 +61,11 @@ __all__ = [
     "Copy",
     "Discrete",
     "Environment",
+    "Episode",
     "Experience",
+    "Frame",
     "HostEnvironment",
+    "Lines",
     "Physics",
     "Policy",
     "Programs",
@@ -100,6 +104,7 @@ __all__ = [
     "on_host",
     "pendulum",
     "permuted_observations",
+    "play",
     "policy",
     "ppo",
     "ppo_loss",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from neoteny.rl.environment import Discrete, Environment, Physics, Transition
+from neoteny.rl.environment import Discrete, Environment, Lines, Physics, Transition
 from neoteny.types import PRNGKey
 
 SECONDS = 0.2
@@ -54,7 +54,17 @@ def acrobot() -> Environment:
         },
         horizon=500,
         threshold=-100.0,
+        sketch=_sketch,
     )
+
+
+def _sketch(state: Acrobot, physics: Physics) -> Lines:
+    length, bar = physics["length"], jnp.zeros(2)
+    reach = lambda angle: length * jnp.array([jnp.sin(angle), -jnp.cos(angle)])
+    joint = reach(state.first)
+    tip = joint + reach(state.first + state.second)
+    goal = length * jnp.array([[-2.0, 1.0], [2.0, 1.0]])
+    return goal, jnp.stack([bar, joint, tip])
 
 
 def _reset(key: PRNGKey, physics: Physics) -> Acrobot:

@@ -1,7 +1,7 @@
 """What an agent's algorithm has to say: its network's outputs, its loss, how a task is lived."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, Int, Num
 
@@ -36,12 +36,14 @@ class Record(NamedTuple):
 class Programs(NamedTuple):
     """How an agent acts and learns, compiled for one network and one trainer.
 
+    - `choose(learner, key, observations) -> actions`: as it acts once it has learnt.
     - `opening(learner, world, key) -> rows`: what the agent does from new episodes, in random
       order, as it would be learnt from.
     - `live(learner, world, rows, key) -> (learner, Record)`: one task, whose opening rows these
       are.
     """
 
+    choose: Callable[..., Any]
     opening: Callable[..., Batch]
     live: Callable[..., tuple[Learner, Record]]
 

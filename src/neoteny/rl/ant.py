@@ -123,6 +123,20 @@ class _Ant:
     def close(self) -> None:
         pass
 
+    def sketch(self) -> tuple[np.ndarray, ...]:
+        """Seen from the side: the ground, the torso and the legs."""
+        model, data, middle = self.model, self.data, self.torso[0]
+        drawn = [np.array([[middle - 1.5, 0.0], [middle + 1.5, 0.0]])]
+        for geom in range(model.ngeom):
+            place, radius = data.geom_xpos[geom][[0, 2]], model.geom_size[geom, 0]
+            if model.geom_type[geom] == self.mujoco.mjtGeom.mjGEOM_SPHERE:
+                turn = np.linspace(0, 2 * np.pi, 25)
+                drawn.append(place + radius * np.stack([np.cos(turn), np.sin(turn)], axis=1))
+            elif model.geom_type[geom] == self.mujoco.mjtGeom.mjGEOM_CAPSULE:
+                along = model.geom_size[geom, 1] * data.geom_xmat[geom].reshape(3, 3)[[0, 2], 2]
+                drawn.append(np.stack([place - along, place + along]))
+        return tuple(drawn)
+
     def _clipped_forces(self) -> np.ndarray:
         return np.minimum(np.maximum(self.forces, -1), 1)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from neoteny.rl.environment import Discrete, Environment, Physics, Transition
+from neoteny.rl.environment import Discrete, Environment, Lines, Physics, Transition
 from neoteny.types import PRNGKey
 
 SECONDS = 0.02
@@ -52,6 +52,7 @@ def cartpole() -> Environment:
         },
         horizon=500,
         threshold=475.0,
+        sketch=_sketch,
     )
 
 
@@ -63,6 +64,17 @@ def _reset(key: PRNGKey, physics: Physics) -> CartPole:
 def _observe(state: CartPole, physics: Physics) -> Float[Array, "4"]:
     del physics
     return jnp.stack(state)
+
+
+def _sketch(state: CartPole, physics: Physics) -> Lines:
+    place, length = state.position, 2 * physics["half_length"]
+    wide, high = jnp.array([-0.25, 0.25, 0.25, -0.25, -0.25]), jnp.array([0, 0, 0.25, 0.25, 0])
+    tip = [place + length * jnp.sin(state.angle), 0.25 + length * jnp.cos(state.angle)]
+    return (
+        jnp.array([[-FARTHEST, 0.0], [FARTHEST, 0.0]]),
+        jnp.stack([place + wide, high], axis=1),
+        jnp.array([[place, 0.25], tip]),
+    )
 
 
 def _step(

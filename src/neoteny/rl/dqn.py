@@ -262,4 +262,9 @@ def _programs(
         one = lambda key: _acts(collect(learner, world, seats, 0.0, key, 1)[1])
         return empty_replay(jax.eval_shape(one, jax.random.key(0)), agent.replay)
 
-    return Programs(opening, live)
+    @jax.jit
+    def choose(learner: Learner, key: PRNGKey, observations):
+        values = outputs_of(network, learner, observations)
+        return epsilon_greedy(key, values, agent.epsilon_end)
+
+    return Programs(choose, opening, live)

@@ -27,6 +27,10 @@ Physics = Mapping[str, float | Scalar]
 change compiles nothing."""
 
 
+Lines = tuple[Float[Array, "_ 2"], ...]
+"""A drawing: lines through points of a plane, x to the right and y up, in a length of its own."""
+
+
 class Transition(NamedTuple):
     """What one action led to.
 
@@ -49,6 +53,8 @@ class Environment(NamedTuple):
     - `physics`: the numbers that it has unless a stream changes them.
     - `horizon`: steps after which an episode is cut off.
     - `threshold`: the mean return from which its task counts as solved; NaN where none is agreed.
+    - `sketch(state, physics) -> lines`: what a person would see of it; without it, what the agent
+      sees is shown.
     """
 
     reset: Callable[[PRNGKey, Physics], State]
@@ -59,3 +65,4 @@ class Environment(NamedTuple):
     physics: Mapping[str, float]
     horizon: int
     threshold: float = float("nan")
+    sketch: Callable[[State, Physics], Lines] | None = None

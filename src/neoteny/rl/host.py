@@ -4,7 +4,7 @@ Everything random in it follows from the seeds that its copies are made with.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,8 +14,12 @@ ENDLESS = 2**31 - 1
 """The `horizon` of an environment that knows of none."""
 
 
+@runtime_checkable
 class Copy(Protocol):
-    """One copy of an environment, in which one episode follows another."""
+    """One copy of an environment, in which one episode follows another.
+
+    It may have `sketch() -> lines` as well: what a person would see of it, as arrays (points, 2).
+    """
 
     def reset(self) -> np.ndarray:
         """Begin an episode; the observation."""

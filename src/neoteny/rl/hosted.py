@@ -97,7 +97,8 @@ def hosted(
         told += [_nothing(told[0])] * (agent.iterations - len(told))
         return learner, jax.tree.map(lambda *entries: jnp.asarray(np.stack(entries)), *told)
 
-    return Programs(opening, live)
+    chosen = jax.jit(lambda learner, key, observations: decide(learner, key, observations)[0])
+    return Programs(chosen, opening, live)
 
 
 def _nothing(like: Record) -> Record:

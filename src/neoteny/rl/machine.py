@@ -38,6 +38,7 @@ ALGORITHMS: dict[str, Callable[[AnyEnvironment, AgentConfig], Algorithm]] = {
 class AgentMachine(NamedTuple):
     """An agent with what trains it and what watches it.
 
+    - `choose(learner, key, observations) -> actions`: as it acts once it has learnt.
     - `opening(learner, world, key) -> rows`: a rollout from new episodes, in random order, as it
       would be learnt from.
     - `live(learner, world, rows, key) -> (learner, Record)`: one task, whose opening rows these
@@ -50,6 +51,7 @@ class AgentMachine(NamedTuple):
     loss: Callable
     trainer: Trainer
     observer: Observer
+    choose: Callable[..., Any]
     opening: Callable[..., Batch]
     live: Callable[..., tuple[Learner, Record]]
     steps: int
@@ -118,7 +120,7 @@ def _machine(
         shuffle=training.order == "shuffled",
         right=lambda outputs, labels: 0,
     )
-    opening, live = algorithm.programs(network, parts)
+    programs = algorithm.programs(network, parts)
 
     @jax.jit
     def begin(learner: Learner, rows: Batch, key) -> Learner:
@@ -126,7 +128,7 @@ def _machine(
 
     compiled = Trainer(parts.initialise, begin, parts.learn)
     return AgentMachine(
-        network, algorithm.loss, compiled, observer, opening, live, steps, algorithm.opening_rows
+        network, algorithm.loss, compiled, observer, *programs, steps, algorithm.opening_rows
     )
 
 

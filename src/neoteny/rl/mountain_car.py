@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from neoteny.rl.environment import Discrete, Environment, Physics, Transition
+from neoteny.rl.environment import Discrete, Environment, Lines, Physics, Transition
 from neoteny.types import PRNGKey
 
 WALL, END, GOAL = -1.2, 0.6, 0.5
@@ -42,7 +42,18 @@ def mountain_car() -> Environment:
         physics={"gravity": 0.0025, "force": 0.001},
         horizon=200,
         threshold=-110.0,
+        sketch=_sketch,
     )
+
+
+def _sketch(state: MountainCar, physics: Physics) -> Lines:
+    del physics
+    valley = jnp.linspace(WALL, END, 41)
+    ground = lambda place: jnp.stack([place, jnp.sin(3 * place) / 3], axis=-1)
+    flag = ground(jnp.array(GOAL))[None] + jnp.array([[0, 0], [0, 0.2]])
+    wheel = jnp.linspace(0, 2 * jnp.pi, 17)
+    round_it = 0.05 * jnp.stack([jnp.cos(wheel), 1 + jnp.sin(wheel)], axis=1)
+    return ground(valley), flag, ground(state.position)[None] + round_it
 
 
 def _reset(key: PRNGKey, physics: Physics) -> MountainCar:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from neoteny.rl.environment import Box, Environment, Physics, Transition
+from neoteny.rl.environment import Box, Environment, Lines, Physics, Transition
 from neoteny.types import PRNGKey
 
 SECONDS = 0.05
@@ -43,7 +43,15 @@ def pendulum() -> Environment:
         actions=Box(1, -STRONGEST, STRONGEST),
         physics={"gravity": 10.0, "mass": 1.0, "length": 1.0},
         horizon=200,
+        sketch=_sketch,
     )
+
+
+def _sketch(state: Pendulum, physics: Physics) -> Lines:
+    around = jnp.linspace(0, 2 * jnp.pi, 33)
+    tip = physics["length"] * jnp.array([-jnp.sin(state.angle), jnp.cos(state.angle)])
+    circle = physics["length"] * jnp.stack([jnp.cos(around), jnp.sin(around)], axis=1)
+    return circle, jnp.stack([jnp.zeros(2), tip])
 
 
 def _reset(key: PRNGKey, physics: Physics) -> Pendulum:

@@ -185,4 +185,5 @@ def _compiled(
         (learner, _), records = jax.lax.scan(iteration, (learner, seats), numbers)
         return learner, records
 
-    return Programs(opening, live)
+    choose = jax.jit(lambda learner, key, observations: decide(learner, key, observations)[0])
+    return Programs(choose, opening, live)
