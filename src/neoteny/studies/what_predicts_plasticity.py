@@ -336,6 +336,5 @@ WHAT_PREDICTS_PLASTICITY = Study(
         "mnist-random-labels": _setting("random-labels", "mnist"),
         "fashion-random-labels": _setting("random-labels", "fashion-mnist"),
         "mnist-permuted-pixels": _setting("permuted-pixels", "mnist", "online_accuracy"),
-        "fashion-permuted-pixels": _setting("permuted-pixels", "fashion-mnist", "online_accuracy"),
     },
 )
