@@ -6,7 +6,7 @@
   and PyTorch (`torch_ppo.py`; `pip install torch gymnasium`), both taking turns in one process.
 - `seeds`: the same for 1, 2, 4 and more seeds learnt together.
 - `solved`: each agent on its standard task, five seeds, against the return from which it counts as
-  solved; takes some ten minutes.
+  solved; takes minutes.
 """
 
 import argparse

@@ -224,11 +224,9 @@ def _learning(seen: Occasion, learner: Learner, draw: Branches) -> dict[str, _Si
 def _acting(seen: Occasion, learner: Learner, draw: Branches) -> dict[str, _Side]:
     """The agent as it begins the task, and a fresh one, each on what it does there."""
     machine, world = seen.machine, seen.told
-    learner, opening = alone(rl.beginning(machine, learner, world, draw, seen.task))
-    newborn, its_rollout = rl.newborn(machine, world, draw, seen.task)
     met = {
-        "learner": (learner, opening),
-        "fresh": (newborn, its_rollout.function(*its_rollout.arguments)),
+        "learner": alone(rl.beginning(machine, learner, world, draw, seen.task)),
+        "fresh": alone(rl.newborn(machine, world, draw, seen.task)),
     }
     part = lambda rows: jax.tree.map(lambda array: array[: seen.rows], rows)
     return {

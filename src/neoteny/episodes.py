@@ -52,7 +52,6 @@ def _of_run(folder: Path, config: RunConfig) -> Shown:
     draw = Branches(config.seed)
     learner = machine.trainer.initialise(machine.network.init(draw(INITIAL, 0)))
     finished, arrays = store.read_checkpoint(folder / "checkpoint.npz")
-    arrays.pop(checkpoints.DIVERGED, None)
     learner = checkpoints.restored(learner, arrays)
     task = finished - 1
     environment = rl.make_environment(config.setting.stream.environment or "")

@@ -40,7 +40,7 @@ def test_what_was_never_seen_is_cut_off_and_what_never_varied_is_zero():
     np.testing.assert_allclose(found, [[0, FARTHEST], [0, 0]])
 
 
-def test_nothing_is_changed_before_anything_was_seen_and_gradients_do_not_reach_it(key):
+def test_nothing_is_changed_before_anything_was_seen_and_inputs_alone_after_it(key):
     plain = mlp((3, 4, 2))
     network, inputs = normalised(plain, (3,)), jnp.arange(6.0).reshape(2, 3)
     params = plain.init(key)

@@ -104,13 +104,12 @@ def relive(
     return learner
 
 
-def newborn(
-    machine: AgentMachine, world: World, draw: Branches, index: int
-) -> tuple[Learner, Call]:
-    """An agent that has learnt nothing yet, and the call for the rows of its rollout there."""
+def newborn(machine: AgentMachine, world: World, draw: Branches, index: int) -> Asking:
+    """An agent that has learnt nothing yet, and the rows of its rollout there."""
     key = draw(FRESH, index)
     learner = machine.trainer.initialise(machine.network.init(key))
-    return learner, Call(machine.opening, (learner, world, jax.random.fold_in(key, 1)))
+    opening = yield Call(machine.opening, (learner, world, jax.random.fold_in(key, 1)))
+    return learner, opening
 
 
 def _identity(config: RunConfig, index: int) -> dict[str, Any]:
@@ -169,8 +168,7 @@ def _diverged(record: Record, steps: int) -> int | None:
 
 def _fresh_reference(machine: AgentMachine, world: World, draw: Branches, index: int) -> Asking:
     """The same task lived through by the same method from new initial weights."""
-    learner, its_rollout = newborn(machine, world, draw, index)
-    rows = yield its_rollout
+    learner, rows = yield from newborn(machine, world, draw, index)
     lived = (learner, world, rows, jax.random.fold_in(draw(TRAINING, index), 0))
     _, record = yield Call(machine.live, lived)
     told = _told(record)
