@@ -5,12 +5,13 @@ The binary versions are read, as the Python ones hold pickles, which run whateve
 
 import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from neoteny.streams.files import DataError
+from neoteny.streams.files import DataError, Progress
 from neoteny.streams.memory import check_room
 from neoteny.streams.npz import Arrays
 
@@ -33,15 +34,16 @@ _LAYOUTS = {
 }
 
 
-def read_cifar(name: str, path: Path) -> Arrays:
-    """Images (rows, 32, 32, 3) and labels of the archive `path`; nothing is unpacked to disk.
+def read_cifar(name: str, paths: Sequence[Path], *, progress: Progress | None = None) -> Arrays:
+    """Images (rows, 32, 32, 3) and labels of the one archive; nothing is unpacked to disk.
 
     **Raises:** `DataError`, naming the file, if it is not the archive of the data set `name`.
 
     **Source:** "Binary version" on A. Krizhevsky's CIFAR page: a label (CIFAR-100: that of the
     superclass, then that of the class), then 3,072 bytes, first all red, then green, then blue.
     """
-    layout = _LAYOUTS[name]
+    del progress  # it takes a second or two
+    (path,), layout = paths, _LAYOUTS[name]
     try:
         with tarfile.open(path, "r:gz") as archive:
             train = _records(archive, layout.train, layout.label_bytes)

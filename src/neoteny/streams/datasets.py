@@ -7,13 +7,14 @@ one is used only if it is, to the last bit, the one its authors published.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from neoteny.errors import unknown
-from neoteny.streams import archives, arrays, files, image_folder
+from neoteny.streams import archives, arrays, files, image_archives, image_folder
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.idx import read_idx
 from neoteny.streams.image_listing import looks_like_one
@@ -187,43 +188,36 @@ def _load_kmnist_t10k(*, folder: Path | str | None, progress: Progress | None) -
     return arrays.to_dataset(name, split, name)
 
 
-# ---- plain arrays in a folder, and for CIFAR the official archives
+# ---- plain arrays in a folder, else the official archives
 
 
 def _load_cifar10(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
     """Photographs of 10 classes, 32 x 32 pixels: 50,000 training rows and 10,000 held out."""
-    return _load_cifar("cifar10", folder, progress)
+    return _load_archive("cifar10", folder, progress)
 
 
 def _load_cifar100(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
     """Photographs of 100 classes in 20 groups, 32 x 32: 50,000 training rows, 10,000 held out."""
-    return _load_cifar("cifar100", folder, progress)
+    return _load_archive("cifar100", folder, progress)
+
+
+def _load_tiny_imagenet(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Photographs of 200 classes at 32 x 32 pixels: 100,000 training rows, 10,000 held out.
+
+    Of plain arrays, as many rows as are there.
+    """
+    return _load_archive("tiny-imagenet-32", folder, progress)
+
+
+def _load_omniglot(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Letters of 50 alphabets, 1,623 classes at 28 x 28 pixels: 15 rows each, 5 held out."""
+    return _load_archive("omniglot", folder, progress)
 
 
 def _load_cifar10_subset(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
     """A balanced part of CIFAR-10 of your choice, from arrays; its accuracies are its own."""
-    return _load_arrays("cifar10-subset", folder, progress)
-
-
-def _load_tiny_imagenet(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
-    """Photographs of the 200 classes of Tiny ImageNet at 32 x 32 pixels, from arrays."""
-    return _load_arrays("tiny-imagenet-32", folder, progress)
-
-
-def _load_omniglot(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
-    """Letters of 50 alphabets, 1,623 classes at 28 x 28 pixels, from arrays."""
-    return _load_arrays("omniglot", folder, progress)
-
-
-def _load_cifar(name: str, folder: Path | str | None, progress: Progress | None) -> Dataset:
-    if found := arrays.find(name, files.places(name, folder)):
-        return arrays.load(name, found)
-    (path,) = files.paths(name, folder=folder, progress=progress)
-    return arrays.to_dataset(name, archives.read_cifar(name, path), str(path))
-
-
-def _load_arrays(name: str, folder: Path | str | None, progress: Progress | None) -> Dataset:
     del progress
+    name = "cifar10-subset"
     if found := arrays.find(name, files.places(name, folder)):
         return arrays.load(name, found)
     raise DataError(
@@ -231,6 +225,21 @@ def _load_arrays(name: str, folder: Path | str | None, progress: Progress | None
         f"`numpy.savez` and the keys {', '.join(KEYS)}, and name its folder: `--data DIR`, "
         "`folder=DIR` or NEOTENY_DATA."
     )
+
+
+_ARCHIVES: dict[str, Callable[..., Arrays]] = {
+    "cifar10": partial(archives.read_cifar, "cifar10"),
+    "cifar100": partial(archives.read_cifar, "cifar100"),
+    "tiny-imagenet-32": image_archives.read_tiny_imagenet,
+    "omniglot": image_archives.read_omniglot,
+}
+
+
+def _load_archive(name: str, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    if found := arrays.find(name, files.places(name, folder)):
+        return arrays.load(name, found)
+    paths = files.paths(name, folder=folder, progress=progress)
+    return arrays.to_dataset(name, _ARCHIVES[name](paths, progress=progress), str(paths[0]))
 
 
 def _sought(name: str, folder: Path | str | None) -> str:
