@@ -1,12 +1,18 @@
 """Every test runs in float64, with shapes checked and silent broadcasting refused.
 
 Most of the time of these tests is compilation, so code is compiled without most optimisations, in
-processes that they start too; `JAX_DISABLE_MOST_OPTIMIZATIONS=0 make test` has them all.
+processes that they start too; `JAX_DISABLE_MOST_OPTIMIZATIONS=0 make test` has them all. Processes
+that share the tests keep to their share of the cores, so that none compiles on another's.
 """
 
 import os
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # JAX reads it when imported
+
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores, place = sorted(os.sched_getaffinity(0)), int(worker.removeprefix("gw"))
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, cores[place::count] or cores[place % len(cores) :][:1])
 
 import jax
 import pytest

@@ -12,7 +12,14 @@ gymnax = pytest.importorskip("gymnax")
 pytestmark = pytest.mark.filterwarnings("ignore")  # JAX warns of gymnax's own conversions
 
 
-@pytest.fixture(params=GAMES)
+FURTHER = ("freeway", "space-invaders")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(game, marks=pytest.mark.further if game in FURTHER else ()) for game in GAMES
+    ]
+)
 def pair(request):
     """Ours, and theirs with its settings, as gymnax makes it."""
     return rl.minatar(request.param), *gymnax.make(f"{GAMES[request.param]}-MinAtar")
@@ -61,9 +68,10 @@ def test_each_game_of_all_games_is_itself_with_every_action_and_a_padded_board(k
         world = worlds(key, place)
         state, other = every.reset(key, world.physics), alone.reset(key, {})
         channels = alone.observation_shape[-1]
+        step = jax.jit(alone.step)
         for action, draw in enumerate(jax.random.split(key, 12)):
             moved = play(world, draw, state, action % 6)
-            expected = alone.step(draw, other, action % 6, {})
+            expected = step(draw, other, action % 6, {})
             board = look(world, moved.state)
             np.testing.assert_array_equal(board[..., :channels], alone.observe(expected.state, {}))
             assert not board[..., channels:].any()
