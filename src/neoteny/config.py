@@ -135,6 +135,10 @@ class AgentConfig(_Data):
     clip: Positive = Field(
         default=0.2, description="of `ppo`: of the policy's ratio, and of the value"
     )
+    deviation: Positive = Field(
+        default=1.0,
+        description="of `ppo`: standard deviation at first, of actions that are vectors",
+    )
     value_clip: bool = Field(default=True, description="of `ppo`")
     value_coefficient: NotNegative = Field(default=0.5, description="of `ppo`")
     entropy_coefficient: NotNegative = Field(default=0.01, description="of `ppo`")

@@ -262,3 +262,10 @@ def test_a_setting_without_an_agent_stays_what_it_was():
         RunConfig(study="s", stream="s", method="bp", seed=0, tasks=1, hyperparameters={},
                   setting=plain).model_dump_json()
     )  # fmt: skip
+
+
+def test_a_policy_of_vectors_begins_as_wide_as_it_is_told(key):
+    (config,) = expand(study(stream__environment="pendulum", agent__deviation=0.4))
+    network = rl.prepare(config)[1].network
+    outputs, _ = network.apply(network.init(key), jnp.ones((2, 3)))
+    np.testing.assert_allclose(outputs[:, -1], np.log(0.4))

@@ -1,6 +1,7 @@
 """Networks beside one another: an actor and a critic, seen as one network."""
 
 from collections.abc import Mapping
+from math import log
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,9 @@ from neoteny.errors import UserError
 from neoteny.types import Features, Network, Params, PRNGKey, UnitGroup
 
 
-def side_by_side(networks: Mapping[str, Network], *, log_std: int = 0) -> Network:
+def side_by_side(
+    networks: Mapping[str, Network], *, log_std: int = 0, deviation: float = 1.0
+) -> Network:
     """One network whose outputs are those of several, in order, on the same inputs.
 
     Parameters are a dict of each network's own, under its name; so are the names of the hidden
@@ -19,8 +22,8 @@ def side_by_side(networks: Mapping[str, Network], *, log_std: int = 0) -> Networ
     **Arguments:**
 
     - `networks`: by name, as `{"actor": ..., "critic": ...}`.
-    - `log_std`: so many more outputs that are parameters themselves, the same for every row and
-      zero at first: the logarithm of a Gaussian policy's standard deviations.
+    - `log_std`: so many more outputs that are parameters themselves, the same for every row: the
+      logarithms of a Gaussian policy's standard deviations, each of them `deviation` at first.
 
     **Raises:** `UserError` for a network that remembers its batches (BatchNorm): what an agent
     sees follows from what it does, so that its statistics are none of a task.
@@ -37,7 +40,7 @@ def side_by_side(networks: Mapping[str, Network], *, log_std: int = 0) -> Networ
             name: network.init(jax.random.fold_in(key, place))
             for place, (name, network) in enumerate(networks.items())
         }
-        return params | ({"log_std": jnp.zeros(log_std)} if log_std else {})
+        return params | ({"log_std": jnp.full(log_std, log(deviation))} if log_std else {})
 
     def apply(
         params: Params, inputs: Num[Array, "rows *shape"]

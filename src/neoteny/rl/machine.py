@@ -153,7 +153,7 @@ def _observed(
         name: network_of(config, dict(options), environment.observation_shape, outputs)
         for name, outputs in algorithm.outputs.items()
     }
-    network = networks.side_by_side(parts, log_std=algorithm.log_std)
+    network = networks.side_by_side(parts, log_std=algorithm.log_std, deviation=agent.deviation)
     if agent.normaliser != "none":
         network = normalised(network, environment.observation_shape)
     network = network._replace(init=jax.jit(network.init))
