@@ -2,8 +2,10 @@
 
 The main paper's benchmark with agents, which has Brax's ant; here it is MuJoCo's, by the same
 reward and with the same observation. At desk size the ant is stepped by Euler's method, four times
-as fast and another dynamics; the networks have a quarter of the units; friction changes after a
-tenth of the steps, and learning is faster by as much. No setting was searched for.
+as fast and another dynamics; the networks have a quarter of the units; friction changes after an
+eighth of the steps, and learning is faster by as much: Adam steps ten times as far, actions spread
+less at first, and there is no bonus for entropy. These were chosen on seed 0 of plain backprop, so
+that an ant learns to walk in the time there is; no method's own setting was searched for.
 """
 
 from typing import Any
@@ -99,15 +101,18 @@ _SIZES: dict[str, dict[str, Any]] = {
     "desk": {
         "environment": "slippery-ant-euler",
         "schedule": "drawn",
-        "tasks": 8,
+        "tasks": 6,
         "widths": (64,),
         "rate": 1e-3,
         "batch": 64,
         "epochs": 10,
         "every": 32,  # an epoch
-        "agent": {"seats": 4, "rollout": 512, "iterations": 100, "reward_scale": 0.1},
+        "agent": {
+            "seats": 4, "rollout": 512, "iterations": 120, "reward_scale": 0.1,
+            "deviation": 0.4, "entropy_coefficient": 0.0,
+        },
         "probes": ProbesConfig(
-            rows=500, fresh_every=1, spectrum_every=1,
+            rows=500, fresh_every=5, spectrum_every=1,
             spectrum_steps=48, spectrum_probes=1, spectrum_rows=500,
         ),
     },
