@@ -282,6 +282,17 @@ def test_stored_runs_are_judged_again_by_their_own_claim_or_anothers(call, done)
     _refused(call("judge", done, "--study", "early"), "Did you mean `early-warning`")
 
 
+def test_methods_are_ranked_over_what_is_stored(call, done, tmp_path):
+    page = tmp_path / "page.html"
+    answer = call("leaderboard", done, "--out", page)
+    assert answer.code == 0 and "One stream says nothing of others" in answer.out
+    assert page.is_file() and {"bp", "l2"} <= set(answer.out.split())
+    rows = json.loads(call("leaderboard", done, "--out", page, "--format", "json").out)
+    assert sum(row["rank"] for row in rows) == 3  # they may tie
+    answer = call("leaderboard", done, "--methods", "bp,l3", "--out", page)
+    assert answer.code == 2 and "no method with runs here `l3`" in answer.err
+
+
 @pytest.mark.parametrize(
     ("sentence", "said"),
     [

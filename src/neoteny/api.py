@@ -13,6 +13,7 @@ from neoteny.errors import UserError, unknown
 if TYPE_CHECKING:
     from neoteny.estimate import Estimate
     from neoteny.methods import Method
+    from neoteny.report.leaderboard import Standing
     from neoteny.studies import Verdict
 
 
@@ -57,6 +58,17 @@ class Results(NamedTuple):
             reproduce=_reproduce(self.folder),
             episodes=shown,
         )
+
+    def leaderboard(
+        self, path: Path | str | None = None, methods: Sequence[str] | None = None
+    ) -> "Standing":
+        """How methods stand over all streams; also as a page, by default `leaderboard.html`."""
+        from neoteny.report import leaderboard
+
+        connection = store.connect(self.folder, spectra=False)
+        found = leaderboard.standing(connection, methods)
+        leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
+        return found
 
     def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
         """Write each figure of the report, and `overview.png` of them all, into `figures/`."""

@@ -196,6 +196,27 @@ def judge(
 
 
 @app.command()
+def leaderboard(
+    folder: Folder,
+    methods: Annotated[str | None, typer.Option(help="Only these: comma-separated.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML page; by default DIR/leaderboard.html.")
+    ] = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Rank the methods over all streams below DIR, and say how sure that is; write a page."""
+    from neoteny.api import Results
+    from neoteny.report.leaderboard import summary
+
+    path = out or folder / "leaderboard.html"
+    chosen = [name.strip() for name in methods.split(",")] if methods else None
+    found = Results(folder).leaderboard(path, chosen)
+    _print_table(found.rows, output, title="Leaderboard")
+    if output is Format.table:
+        typer.echo(f"{summary(found)}\nPage: {path}")
+
+
+@app.command()
 def status(folder: Folder, output: FormatOption = Format.table) -> None:
     """Say how far each run below DIR has come."""
     from neoteny import store

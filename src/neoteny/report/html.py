@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from neoteny.report.palette import inks
 from neoteny.report.static import slug
 from neoteny.report.strip import strips
 from neoteny.report.table import BASELINE, methods_table
+from neoteny.report.templates import template
 
 _DASH = '<span class="none">–</span>'
 
@@ -50,9 +50,9 @@ def write(
     from plotly.offline import get_plotlyjs
 
     parts = _parts(connection)
-    page = Template(_template("page.html")).substitute(
+    page = Template(template("page.html")).substitute(
         title=escape(title),
-        style=_template("page.css"),
+        style=template("page.css"),
         contents=_contents(parts),
         summary=_summary(connection),
         methods=_method_buttons(connection),
@@ -63,7 +63,7 @@ def write(
         provenance=_provenance(connection),
         data=_script_json(_page_data(connection, parts)),
         plotly=get_plotlyjs(),
-        code=_template("page.js"),
+        code=template("page.js"),
     )
     path = Path(path)
     store.write_text(path, page)
@@ -97,10 +97,6 @@ def _parts(connection: duckdb.DuckDBPyConnection) -> list[_Part]:
         found = figures.of_section(connection, section)
         parts.append(_Part(section, heading, anchor, found))
     return parts
-
-
-def _template(name: str) -> str:
-    return (files("neoteny.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _script_json(value: Any) -> str:

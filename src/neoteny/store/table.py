@@ -53,7 +53,9 @@ class Table:
             reason = f"the checkpoint is at task {rows}, of which the table has {found} rows"
             raise StoreError(damaged(path, reason))
         self._columns = columns = {
-            name: _column(np.ma.getdata(array), np.ma.getmaskarray(array), types[name])
+            name: _column(
+                np.ma.getdata(array), np.ma.getmaskarray(np.ma.asarray(array)), types[name]
+            )
             for name, array in arrays.items()
         }
         self._types = {

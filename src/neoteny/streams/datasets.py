@@ -130,7 +130,7 @@ def _load_digits(*, folder: Path | str | None, progress: Progress | None) -> Dat
     del folder, progress
     from sklearn.datasets import load_digits  # slow to import, and needed by this alone
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.RandomState(_DIGITS_SEED).permutation(len(labels))
     pixels, labels = pixels[order] / 16, labels[order]
     place = (rank_within_class(labels) + 0.5) / np.bincount(labels)[labels]
