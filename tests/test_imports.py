@@ -12,7 +12,7 @@ import neoteny
 SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
-    {"errors", "cache", "types", "glossary", "lanes"},
+    {"errors", "cache", "types", "glossary", "lanes", "tables"},
     {
         "config",
         "statistics",
@@ -24,7 +24,7 @@ FLOORS = [
         "lockstep",
         "branches",
     },
-    {"probes"},
+    {"probes", "comparison"},
     {"interventions"},
     {"methods", "training", "measuring", "monitor", "checkpoints"},
     {"machine"},
@@ -32,13 +32,16 @@ FLOORS = [
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis", "episodes"},
     {"report"},
-    {"api", "catalogue", "explanation", "tables", "progress", "planning"},
+    {"api", "catalogue", "explanation", "export", "progress", "planning"},
     {"cli"},
 ]
 """Lowest first. A part may import what lies below it, never beside or above it."""
 
 BESIDE = {("losses", "networks"), ("methods", "networks")}
-FREE_OF_JAX = {"errors", "cache", "config", "statistics", "store", "report", "studies", "sweep"}
+FREE_OF_JAX = {
+    "errors", "cache", "config", "statistics", "comparison", "store", "report", "studies", "sweep",
+    "export", "tables",
+}  # fmt: skip
 HEAVY = ("jax", "numpy", "optax", "duckdb", "plotly", "matplotlib", "sklearn", "pydantic", "rich")
 
 FILES = sorted(SOURCE.rglob("*.py"))

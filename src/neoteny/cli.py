@@ -240,6 +240,21 @@ def query(
 
 
 @app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The file; its ending says the format.")],
+    table: Annotated[str, typer.Option(help="methods, tasks, runs or spectra.")] = "tasks",
+    form: Annotated[
+        str | None, typer.Option("--format", help="csv, parquet or latex, if the ending does not.")
+    ] = None,
+) -> None:
+    """Write a table of all runs below DIR as CSV, Parquet or LaTeX."""
+    from neoteny.export import export as write
+
+    typer.echo(write(folder, out, table=table, form=form))
+
+
+@app.command()
 def probe(
     folder: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Folder of one run, as .../seed-0.")

@@ -52,7 +52,7 @@ def _draw(
         header = name if columns_are_names else name.replace("_", " ")
         table.add_column(header, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(Text(_text(row.get(name))) for name in names))
+        table.add_row(*(Text(text(row.get(name))) for name in names))
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     with console.capture() as capture:
         console.print(table)
@@ -63,7 +63,8 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A value as a cell of a table: nothing for what is not there, four digits for a fraction."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -16,7 +16,7 @@ executions, so a killed and resumed run ends with the table of an uninterrupted 
 Reading takes no lock, and may go on while runs are writing.
 """
 
-from neoteny.store.files import StoreError, read_checkpoint, write_text
+from neoteny.store.files import StoreError, read_checkpoint, write_file, write_text
 from neoteny.store.reading import Result, connect, find_runs, query, status
 from neoteny.store.records import check, read_record
 from neoteny.store.run import Run
@@ -32,5 +32,6 @@ __all__ = [
     "read_checkpoint",
     "read_record",
     "status",
+    "write_file",
     "write_text",
 ]

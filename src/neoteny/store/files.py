@@ -30,13 +30,19 @@ class StoreError(UserError):
 
 def write_text(path: Path | str, text: str) -> None:
     """Put `text` in the place of `path`, with its folders: whole and durable, or not at all."""
+    # Bytes of a message that are no text become escapes, which in JSON stand for themselves.
+    content = text.encode(errors="backslashreplace")
+    write_file(path, lambda file: file.write_bytes(content))
+
+
+def write_file(path: Path | str, write: Callable[[Path], Any]) -> None:
+    """Put what `write` writes in the place of `path`, with its folders: durable, or not at all."""
     path = Path(path).absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(unwritable(path.parent, error)) from error
-    # Bytes of a message that are no text become escapes, which in JSON stand for themselves.
-    replace(path, lambda file: file.write_bytes(text.encode(errors="backslashreplace")))
+    replace(path, write)
     flush_folder(path.parent)
 
 
