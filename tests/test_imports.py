@@ -32,7 +32,8 @@ FLOORS = [
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis", "episodes"},
     {"report"},
-    {"api", "catalogue", "explanation", "export", "progress", "planning"},
+    {"grid"},
+    {"api", "catalogue", "explanation", "export", "progress", "planning", "slurm"},
     {"cli"},
 ]
 """Lowest first. A part may import what lies below it, never beside or above it."""

@@ -70,6 +70,19 @@ class Results(NamedTuple):
         leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
         return found
 
+    def settings(self) -> list[dict[str, Any]]:
+        """How each method did at each setting of the grid that was swept, the best first.
+
+        None where there was no grid; see `neoteny.grid.best`.
+        """
+        from neoteny import grid
+
+        points = {
+            name: grid.Point(**point)
+            for name, point in _recalled(self.folder).get("grid", {}).items()
+        }
+        return grid.best(store.connect(self.folder, spectra=False), points) if points else []
+
     def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
         """Write each figure of the report, and `overview.png` of them all, into `figures/`."""
         from neoteny import report
@@ -131,6 +144,8 @@ def run(
     data: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
     changes: Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    part: tuple[int, int] = (0, 1),
     on_start: Callable[[list[RunConfig]], None] = lambda runs: None,
     on_task: sweep.OnTask = lambda config, done, value: None,
     download: Callable[[str, int, int], None] | None = None,
@@ -153,6 +168,10 @@ def run(
       and their bits depend on how many seeds there are.
     - `data`: folder of data sets that are not embedded.
     - `changes`: fields of the study by dotted path, as `{"tasks": 5}`.
+    - `grid`: values to try of some fields, as `{"lr": [0.01, 0.001]}`, every combination of them:
+      see `neoteny.grid.expand`.
+    - `part`: `(i, n)` runs each n-th run from the i-th on, counted from 0, so that n processes or
+      machines that share `out` do it all.
     - `on_start`, `on_task`, `download`: told of the runs, of each finished task, and of each
       part of a data set that arrives.
 
@@ -178,11 +197,11 @@ def run(
         )
     folder = Path(out or Path("runs") / asked.name)
     source = Path(data) if data else None
-    runs = sweep.expand(asked)
+    runs, points = _runs(asked, grid, part)
     if together:
         loop.refuse_together(runs)
     _check(runs, folder, source, download)
-    _remember(asked, folder)
+    _remember(asked, folder, points)
     on_start(runs)
     outcomes = sweep.run_all(
         runs,
@@ -252,8 +271,28 @@ def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> 
             raise UserError(f"{place}: {sweep.in_one_line(error)}.") from error
 
 
-def _remember(study: Study, folder: Path) -> None:
+def _runs(
+    study: Study, grid: Mapping[str, Sequence[Any]] | None, part: tuple[int, int]
+) -> tuple[list[RunConfig], dict[str, Any]]:
+    """The runs asked for, and what the streams' names mean where there is a grid."""
+    from neoteny import grid as grids
+
+    place, parts = part
+    if not 0 <= place < parts:
+        raise UserError(
+            f"`part` is {place}/{parts}, but parts are counted from 0: of {parts}, pass 0 to "
+            f"{max(parts - 1, 0)}."
+        )
+    runs, points = grids.expand(study, grid) if grid else (sweep.expand(study), {})
+    if place >= len(runs):
+        raise UserError(f"`part` is {place}/{parts}, but there are only {len(runs)} runs.")
+    return runs[place::parts], points
+
+
+def _remember(study: Study, folder: Path, points: Mapping[str, Any]) -> None:
     document = {"study": study.model_dump(mode="json"), "command": sys.argv[1:]}
+    if points:
+        document["grid"] = {name: point._asdict() for name, point in points.items()}
     store.write_text(folder / "study.json", json.dumps(document, indent=2))
 
 
@@ -274,5 +313,7 @@ def _reproduce(folder: Path) -> str:
 
     name = _recalled(folder).get("study", {}).get("name", folder.name)
     command = _recalled(folder).get("command") or ["run", name]
-    arguments = shlex.join(command) if command[:1] == ["run"] else f"run {shlex.quote(name)}"
+    arguments = (
+        shlex.join(command) if command[:1] in (["run"], ["sweep"]) else f"run {shlex.quote(name)}"
+    )
     return f"neoteny {arguments}"

@@ -59,6 +59,14 @@ def list_members(
     _print_table(catalogue.members(kind), output, title=kind)
 
 
+class Place(StrEnum):
+    """Where runs are carried out."""
+
+    local = "local"
+    slurm = "slurm"
+
+
+@app.command("sweep")
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
@@ -92,11 +100,30 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs; by default runs/STUDY.")
     ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,VALUE",
+            help="Values to try of a field or of a method's hyperparameter, as lr=0.01,0.001 or "
+            "l2.weight_decay=1e-4,1e-3; several of them in every combination.",
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only every N-th run from the I-th, counted from 0."),
+    ] = None,
+    on: Annotated[
+        Place, typer.Option(help="`slurm` starts nothing and prints a job array of --part's.")
+    ] = Place.local,
+    parts: Annotated[int, typer.Option(help="Jobs of that array.")] = 10,
     data: DataOption = None,
     plugin: PluginOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    """Run a study, or continue it; print the methods and the verdict; write report.html."""
+    """Run a study, or continue it; print the methods and the verdict; write report.html.
+
+    `sweep` is another name for it, for when there is a `--grid`.
+    """
     from neoteny import api, studies, sweep
     from neoteny.errors import UserError
     from neoteny.progress import Progress
@@ -120,6 +147,12 @@ def run(
 
         typer.echo(sentence(api.estimate(study, **asked)))
         return
+    if on is Place.slurm:
+        from neoteny.slurm import job_array
+
+        api.plan(study, **{name: asked[name] for name in ("scale", "protocol", "methods", "seeds")})
+        typer.echo(job_array(sys.argv[1:], parts))
+        return
 
     def start(runs: list[Any]) -> None:
         for sentence in studies.advise(runs):
@@ -138,6 +171,8 @@ def run(
                 out=out,
                 **asked,
                 together=together,
+                grid=_axes(grid or []),
+                part=_part(part),
                 on_task=progress.task_done,
                 on_start=start,
                 download=progress.downloading,
@@ -365,7 +400,7 @@ def main() -> None:
         sys.exit(_complain(f"`{error.filename}`: {error.strerror}. Name another place.", 2))
 
 
-_OPTIONS = {"folder": "data", "gram_rows": "rows", "rows": "rows", "task": "task"}
+_OPTIONS = {"folder": "data", "part": "part", "gram_rows": "rows", "rows": "rows", "task": "task"}
 """What an argument of Python is called on the command line."""
 
 
@@ -405,11 +440,14 @@ def _conclude(results: Any, output: Format) -> None:
             )
             _print_table(table, output, title=said)
             _print_table(verdict, output, title="Verdict")
+            if settings := results.settings():
+                _print_table(settings, output, title="Settings, the best of each method first")
         elif output is Format.csv:
             _print_table(table, output)
         path = results.report()  # last: what is printed is not lost if the disk is full
         if output is Format.json:
-            tables.write_json({"methods": table, "verdict": verdict, "report": str(path)})
+            found = {"methods": table, "verdict": verdict, "settings": results.settings()}
+            tables.write_json(found | {"report": str(path)})
         elif output is Format.table:
             typer.echo(f"Report: {path}")
     if failed:
@@ -456,6 +494,31 @@ def _assignments(changes: list[str]) -> dict[str, str]:
         if "=" not in change:
             raise UserError(f"`--set` is {change!r}, but takes KEY=VALUE, as `--set tasks=5`.")
     return dict(change.split("=", 1) for change in changes)
+
+
+def _axes(grid: list[str]) -> dict[str, list[str]]:
+    """Values by name, cut at commas that stand in no list."""
+    import re
+
+    from neoteny.errors import UserError
+
+    for axis in grid:
+        if "=" not in axis:
+            raise UserError(f"`--grid` is {axis!r}, but takes NAME=VALUE,VALUE, as `lr=0.1,0.01`.")
+    pairs = dict(axis.split("=", 1) for axis in grid)
+    return {name: re.split(r",(?![^\[]*\])", values) for name, values in pairs.items()}
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    import re
+
+    from neoteny.errors import UserError
+
+    if text is None:
+        return 0, 1
+    if not (found := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)):
+        raise UserError(f"`--part` is {text!r}, but takes I/N, as `--part 0/4`.")
+    return int(found[1]), int(found[2])
 
 
 def _cores() -> int:

@@ -315,10 +315,10 @@ def changed(study: Study, changes: Mapping[str, Any]) -> Study:
     for path, text in changes.items():
         steps = path.split(".")
         if steps[0] in Study.model_fields:
-            _put(data, steps, _value(text), path)
+            _put(data, steps, value_of(text), path)
         elif steps[0] in Setting.model_fields:
             for setting in data["streams"].values():
-                _put(setting, steps, _value(text), path)
+                _put(setting, steps, value_of(text), path)
         else:
             raise unknown("field", steps[0], {*Study.model_fields, *Setting.model_fields})
     return validated(Study, data)
@@ -335,7 +335,8 @@ def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
     data[steps[-1]] = value
 
 
-def _value(text: Any) -> Any:
+def value_of(text: Any) -> Any:
+    """What a person typed, read as TOML: numbers, booleans, lists, quoted strings; else text."""
     import tomllib
 
     if not isinstance(text, str):

@@ -123,7 +123,8 @@ def status(folder: Path | str) -> list[dict]:
     """How far each run at or below `folder` is, as dictionaries in the order of `find_runs`.
 
     Keys: study, stream, method, seed, status, tasks_done, tasks_asked, seconds, reason,
-    folder (relative to the given one). Status is as in `connect`.
+    failures (the reasons for which it failed before it was tried again), folder (relative to the
+    given one). Status is as in `connect`.
     """
     folder = Path(folder).absolute()
     return [
@@ -134,6 +135,7 @@ def status(folder: Path | str) -> list[dict]:
             "tasks_asked": record["config"]["tasks"],
             "seconds": record["seconds"],
             "reason": record["reason"],
+            "failures": list(record.get("failures", [])),
             "folder": path.relative_to(folder).as_posix(),
         }
         for path, record in _records(folder)

@@ -213,6 +213,8 @@ class Run:
         found = self.checkpoint()
         self.tasks_done = self._committed = found[0] if found else 0
         self._table = Table(table, self.tasks_done)
+        if self.status == "failed":
+            self._record["failures"] = [*self._record.get("failures", []), self._record["reason"]]
         self.status = "running"
         self._record |= {"status": "running", "reason": None, "tasks": self.tasks_done}
         records.write_record(self.folder, self._record)

@@ -1,0 +1,171 @@
+"""A study at several settings: every combination of some fields' values, each a stream of its own.
+
+So a grid needs nothing that a study does not have: its runs are stored, resumed, queried and
+reported as any others.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neoteny import sweep
+from neoteny.config import RunConfig, Setting, Study, changed, validated, value_of
+from neoteny.errors import UserError, unknown
+from neoteny.methods import METHODS, make
+
+SHORT = {"lr": "training.learning_rate"}
+"""Names that people say."""
+
+
+class Point(NamedTuple):
+    """One setting of a grid: of which stream, and what it has there of each axis."""
+
+    stream: str
+    values: dict[str, Any]
+
+
+def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunConfig], dict]:
+    """The runs of `study` at every combination, and the `Point` that each stream's name means.
+
+    A hyperparameter of one method varies for that method alone; others run once without it.
+    Streams are called `STREAM--NAME-VALUE--...`, after the last parts of the axes' names.
+
+    **Arguments:**
+
+    - `axes`: by name, the values to try. A name is `METHOD.HYPERPARAMETER`, as
+      `l2.weight_decay`; the path of a field of a setting, as `training.learning_rate`; or the
+      last part of one, where that is clear. Values are read as `changed` reads them.
+
+    **Raises:** `UserError` if there is no such field, a value does not fit, is not one of its
+    own, or two combinations would have one name.
+    """
+    resolved = {name: _resolved(name) for name in axes}
+    for name, values in axes.items():
+        if not values or len(set(map(str, values))) < len(values):
+            raise UserError(f"`{name}` has the values {list(values)}; give one or more, each once.")
+    own = {name: path for name, path in resolved.items() if path.split(".")[0] in METHODS}
+    if strangers := {path.split(".")[0] for path in own.values()} - set(study.methods):
+        stranger = min(strangers)
+        raise UserError(
+            f"The grid varies `{stranger}`, which is not run. Add it: `--methods "
+            f"{','.join([*study.methods, stranger])}`."
+        )
+    runs, points = [], {}
+    for general in _combinations(axes, [name for name in axes if name not in own]):
+        at = changed(study, {resolved[name]: value for name, value in general.items()})
+        for run in sweep.expand(at):
+            mine = [name for name, path in own.items() if path.split(".")[0] == run.method]
+            for special in _combinations(axes, mine):
+                values = general | special
+                point = Point(run.stream, values)
+                name = _named(point)
+                if points.setdefault(name, point) != point:
+                    raise UserError(
+                        f"Two combinations would be called `{name}`: {points[name].values} and "
+                        f"{values}. Vary one of them in a sweep of its own."
+                    )
+                runs.append(_at(run, name, {own[axis]: special[axis] for axis in mine}))
+    return runs, points
+
+
+def _combinations(axes: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    every = product(*(axes[name] for name in names))
+    return [dict(zip(names, values, strict=True)) for values in every]
+
+
+def _resolved(name: str) -> str:
+    """The path that an axis means: `METHOD.HYPERPARAMETER`, or that of a setting's field."""
+    if name in SHORT:
+        return SHORT[name]
+    first, _, rest = name.partition(".")
+    if rest and first in METHODS:
+        make(first)
+        return name
+    paths = _paths(Setting().model_dump())
+    if name in paths or first in Setting.model_fields:
+        return name
+    ends = [path for path in paths if path.rpartition(".")[2] == name]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise UserError(f"`{name}` may be {' or '.join(ends)}: name one of them.")
+    raise unknown("field", name, [*SHORT, *paths, *(f"{method}.…" for method in METHODS)])
+
+
+def _paths(fields: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for name, value in fields.items():
+        deeper = isinstance(value, dict) and value
+        found += _paths(value, f"{prefix}{name}.") if deeper else [prefix + name]
+    return found
+
+
+def _named(point: Point) -> str:
+    parts = [f"{axis.rpartition('.')[2]}-{value}" for axis, value in point.values.items()]
+    return "--".join([point.stream, *(re.sub(r"[^\w.-]+", "_", part) for part in parts)])
+
+
+def _at(run: RunConfig, stream: str, hyperparameters: Mapping[str, Any]) -> RunConfig:
+    own = {path.partition(".")[2]: value_of(value) for path, value in hyperparameters.items()}
+    chosen = dict(run.hyperparameters) | own
+    make(run.method, chosen)
+    return validated(RunConfig, run.model_dump() | {"stream": stream, "hyperparameters": chosen})
+
+
+def best(connection: Any, points: Mapping[str, Point]) -> list[dict[str, Any]]:
+    """How each method does at each setting: rows, the best of a stream and method first.
+
+    `score` is the mean over seeds of the mean over tasks of what the stream is judged by, of runs
+    that came through; `seeds` how many those are, and `unfinished` how many did not. Settings with
+    fewer seeds come last, as what diverges must not win by its lucky seed.
+    """
+    from neoteny.report import data
+
+    rows = []
+    for section in data.sections(connection):
+        if section.stream not in points:
+            continue
+        point = points[section.stream]
+        metric = data.metric(connection, section)
+        for method, scores, others in _scores(connection, section, metric):
+            rows.append(
+                {
+                    "stream": point.stream,
+                    "method": method,
+                    **{axis: str(value) for axis, value in point.values.items()},
+                    "metric": metric,
+                    "score": float(np.mean(scores)) if scores else None,
+                    "seeds": len(scores),
+                    "unfinished": others,
+                }
+            )
+    last = -np.inf
+    order = lambda row: (
+        row["stream"], row["method"], row["unfinished"],
+        -(last if row["score"] is None else row["score"]),
+    )  # fmt: skip
+    return sorted(rows, key=order)
+
+
+def _scores(connection: Any, section: Any, metric: str) -> list[tuple[str, list[float], int]]:
+    from neoteny.report import data
+
+    runs = data.source(connection, "runs", status="VARCHAR")
+    tasks = data.source(connection, "tasks", **{metric: "DOUBLE"})
+    found: dict[str, tuple[list[float], list[str]]] = {}
+    for method, status, score in connection.execute(
+        f'SELECT method, status, (SELECT avg("{metric}") FROM {tasks} AS tasks WHERE '
+        "(tasks.study, tasks.stream, tasks.method, tasks.seed) = "
+        f'(runs.study, runs.stream, runs.method, runs.seed) AND isfinite("{metric}")) '
+        f"FROM {runs} AS runs WHERE study = ? AND stream = ? ORDER BY method, seed",
+        list(section),
+    ).fetchall():
+        scores, others = found.setdefault(method, ([], []))
+        if status == "finished" and score is not None:
+            scores.append(score)
+        else:
+            others.append(status)
+    return [(method, scores, len(others)) for method, (scores, others) in found.items()]
