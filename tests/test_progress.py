@@ -5,7 +5,7 @@ import io
 import pytest
 
 import tiny
-from neoteny import progress
+from neoteny import progress, store, tables
 from neoteny.config import Setting
 from neoteny.sweep import expand
 
@@ -52,3 +52,37 @@ def test_of_agents_steps_are_counted(told):
 
 def test_nobody_is_told_where_nobody_watches(told):
     assert told(expand(tiny.study()), [0.5], watched=False) == ""
+
+
+def _row(method, status, done=1, **more):
+    row = {"stream": "s", "method": method, "status": status, "tasks_done": done}
+    return row | {"tasks_asked": 4, "seconds": 2.0, "reason": None} | more
+
+
+def test_runs_of_a_method_are_seen_together():
+    rows = [_row("bp", "finished", 4), _row("bp", "running"), _row("l2", "failed", seconds=None)]
+    first, second = progress.together(rows)
+    assert (first["runs"], first["finished"], first["running"]) == (2, 1, 1)
+    assert (first["tasks_done"], first["tasks_asked"], first["seconds"]) == (5, 8, 4.0)
+    assert (second["failed"], second["seconds"]) == (1, 0)
+
+
+def test_runs_are_followed_until_none_is_running(monkeypatch, tmp_path):
+    looks = iter([[_row("bp", "running")], [_row("bp", "running", 2)], [_row("bp", "finished", 4)]])
+    monkeypatch.setattr(store, "status", lambda folder: next(looks))
+    seen = [rows[0]["tasks_done"] for rows in progress.follow(tmp_path, seconds=0)]
+    assert seen == [1, 2, 4]
+
+
+def test_what_is_followed_is_drawn_in_one_place(monkeypatch):
+    written = io.StringIO()
+    written.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", written)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def looks():
+        yield progress.together([_row("bp", "running")])
+        raise KeyboardInterrupt
+
+    tables.show(looks())
+    assert "bp" in written.getvalue() and "running" in written.getvalue()

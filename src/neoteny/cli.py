@@ -252,11 +252,24 @@ def leaderboard(
 
 
 @app.command()
-def status(folder: Folder, output: FormatOption = Format.table) -> None:
+def status(
+    folder: Folder,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="One row for each method on a stream.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="The summary again and again, until all runs end.")
+    ] = False,
+    output: FormatOption = Format.table,
+) -> None:
     """Say how far each run below DIR has come."""
-    from neoteny import store
+    from neoteny import progress, store, tables
 
-    _print_table(store.status(folder), output)
+    if live and sys.stdout.isatty():
+        tables.show(progress.follow(folder))
+        return
+    rows = store.status(folder)
+    _print_table(progress.together(rows) if summary or live else rows, output)
 
 
 @app.command()

@@ -1,7 +1,9 @@
-"""The progress bar of a terminal; silent where nobody watches."""
+"""The progress bar of a terminal, silent where nobody watches; and a look at others' runs."""
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from neoteny.config import RunConfig
@@ -79,6 +81,43 @@ class Progress:
             self._bar = _bar()
             self._bar.start()
         return self._bar
+
+
+def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of each method on each stream as one row: how many are in which state, how far.
+
+    **Arguments:**
+
+    - `rows`: as of `neoteny.store.status`. `seconds` are added up.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        whole = found.setdefault(
+            (row["stream"], row["method"]),
+            {"stream": row["stream"], "method": row["method"], "runs": 0}
+            | dict.fromkeys(_STATES, 0)
+            | {"tasks_done": 0, "tasks_asked": 0, "seconds": 0.0},
+        )
+        whole["runs"] += 1
+        whole[row["status"] if row["status"] in _STATES else "interrupted"] += 1
+        for name in ("tasks_done", "tasks_asked", "seconds"):
+            whole[name] += row[name] or 0
+    return list(found.values())
+
+
+_STATES = ("finished", "running", "interrupted", "diverged", "failed")
+
+
+def follow(folder: Path, *, seconds: float = 2.0) -> Iterator[list[dict[str, Any]]]:
+    """What `together` says of the runs below `folder`, again and again until none is running."""
+    from neoteny import store
+
+    while True:
+        rows = together(store.status(folder))
+        yield rows
+        if not any(row["running"] for row in rows):
+            return
+        time.sleep(seconds)
 
 
 def _bar():

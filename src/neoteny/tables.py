@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -38,11 +38,33 @@ def write_json(document: Any) -> None:
     print(json.dumps(_plain(document), indent=2))
 
 
+def show(looks: Iterable[Sequence[Row]]) -> None:
+    """Draw one table after another in the same place of a terminal; Ctrl-C ends it."""
+    from contextlib import suppress
+
+    from rich.live import Live
+
+    with Live() as live, suppress(KeyboardInterrupt):
+        for rows in looks:
+            live.update(_table(rows, list(rows[0]), None, False), refresh=True)
+
+
 def _draw(
     rows: Sequence[Row], names: list[str], title: str | None, columns_are_names: bool
 ) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+
+    table = _table(rows, names, title, columns_are_names)
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _table(
+    rows: Sequence[Row], names: list[str], title: str | None, columns_are_names: bool
+) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -53,10 +75,7 @@ def _draw(
         table.add_column(header, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(Text(text(row.get(name))) for name in names))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    return table
 
 
 def _number(value: Any) -> bool:
