@@ -70,7 +70,7 @@ def test_runs_of_a_method_are_seen_together():
 def test_runs_are_followed_until_none_is_running(monkeypatch, tmp_path):
     looks = iter([[_row("bp", "running")], [_row("bp", "running", 2)], [_row("bp", "finished", 4)]])
     monkeypatch.setattr(store, "status", lambda folder: next(looks))
-    seen = [rows[0]["tasks_done"] for rows in progress.follow(tmp_path, seconds=0)]
+    seen = [rows[0]["tasks_done"] for rows in progress.follow(tmp_path, seconds=0.0)]
     assert seen == [1, 2, 4]
 
 

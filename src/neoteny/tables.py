@@ -42,9 +42,10 @@ def show(looks: Iterable[Sequence[Row]]) -> None:
     """Draw one table after another in the same place of a terminal; Ctrl-C ends it."""
     from contextlib import suppress
 
+    from rich.console import Console
     from rich.live import Live
 
-    with Live() as live, suppress(KeyboardInterrupt):
+    with Live(console=Console()) as live, suppress(KeyboardInterrupt):
         for rows in looks:
             live.update(_table(rows, list(rows[0]), None, False), refresh=True)
 
