@@ -64,7 +64,7 @@ def test_runs_of_a_method_are_seen_together():
     first, second = progress.together(rows)
     assert (first["runs"], first["finished"], first["running"]) == (2, 1, 1)
     assert (first["tasks_done"], first["tasks_asked"], first["seconds"]) == (5, 8, 4.0)
-    assert (second["failed"], second["seconds"]) == (1, 0)
+    assert (second["stopped"], second["seconds"]) == (1, 0)
 
 
 def test_runs_are_followed_until_none_is_running(monkeypatch, tmp_path):
@@ -79,6 +79,7 @@ def test_what_is_followed_is_drawn_in_one_place(monkeypatch):
     written.isatty = lambda: True
     monkeypatch.setattr("sys.stdout", written)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
 
     def looks():
         yield progress.together([_row("bp", "running")])

@@ -88,24 +88,22 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     **Arguments:**
 
-    - `rows`: as of `neoteny.store.status`. `seconds` are added up.
+    - `rows`: as of `neoteny.store.status`. Stopped are those that diverged, failed or were
+      interrupted; `seconds` are added up.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         whole = found.setdefault(
             (row["stream"], row["method"]),
-            {"stream": row["stream"], "method": row["method"], "runs": 0}
-            | dict.fromkeys(_STATES, 0)
+            {"stream": row["stream"], "method": row["method"]}
+            | dict.fromkeys(("runs", "finished", "running", "stopped"), 0)
             | {"tasks_done": 0, "tasks_asked": 0, "seconds": 0.0},
         )
         whole["runs"] += 1
-        whole[row["status"] if row["status"] in _STATES else "interrupted"] += 1
+        whole[row["status"] if row["status"] in ("finished", "running") else "stopped"] += 1
         for name in ("tasks_done", "tasks_asked", "seconds"):
             whole[name] += row[name] or 0
     return list(found.values())
-
-
-_STATES = ("finished", "running", "interrupted", "diverged", "failed")
 
 
 def follow(folder: Path, *, seconds: float = 2.0) -> Iterator[list[dict[str, Any]]]:

@@ -73,10 +73,17 @@ def _table(
     for name in names:
         numeric = any(_number(row.get(name)) for row in rows)
         header = name if columns_are_names else name.replace("_", " ")
-        table.add_column(header, justify="right" if numeric else "left")
+        longest = max((len(text(row.get(name))) for row in rows), default=0)
+        table.add_column(
+            header, justify="right" if numeric else "left", min_width=min(longest, _LEAST)
+        )
     for row in rows:
         table.add_row(*(Text(text(row.get(name))) for name in names))
     return table
+
+
+_LEAST = 8
+"""Signs of a column that a narrow terminal leaves it."""
 
 
 def _number(value: Any) -> bool:
