@@ -86,4 +86,4 @@ def test_what_is_followed_is_drawn_in_one_place(monkeypatch):
         raise KeyboardInterrupt
 
     tables.show(looks())
-    assert "bp" in written.getvalue() and "running" in written.getvalue()
+    assert "bp" in written.getvalue() and "runni" in written.getvalue()
