@@ -2,8 +2,8 @@
 
 The main paper's benchmark with agents, which has Brax's ant; here it is MuJoCo's, by the same
 reward and with the same observation. At desk size the ant is stepped by Euler's method, four times
-as fast and another dynamics; the networks have a quarter of the units; friction changes after an
-eighth of the steps, and learning is faster by as much: Adam steps ten times as far, actions spread
+as fast and another dynamics; the networks have a quarter of the units; friction changes after a
+twelfth of the steps, and learning is faster by as much: Adam steps ten times as far, actions spread
 less at first, and there is no bonus for entropy. These were chosen on seed 0 of plain backprop, so
 that an ant learns to walk in the time there is; no method's own setting was searched for.
 """
@@ -108,7 +108,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "epochs": 10,
         "every": 32,  # an epoch
         "agent": {
-            "seats": 4, "rollout": 512, "iterations": 120, "reward_scale": 0.1,
+            "seats": 4, "rollout": 512, "iterations": 80, "reward_scale": 0.1,
             "deviation": 0.4, "entropy_coefficient": 0.0,
         },
         "probes": ProbesConfig(
