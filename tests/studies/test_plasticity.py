@@ -147,6 +147,15 @@ def test_what_was_not_measured_late_comes_with_what_to_type():
     assert "--set" not in cut[LOSES].evidence
 
 
+def test_what_too_few_steps_could_not_tell_comes_with_how_to_count_it():
+    early = lambda task: 9.0 if task == 0 else None
+    connection = _tables(bp=LOST, l2=[_run(collapsing, rank=early)] * 2)
+    connection.execute("ALTER TABLE tasks ADD COLUMN hessian_max_start DOUBLE DEFAULT 1.0")
+    found = {verdict.claim: verdict for verdict in judge(connection)}
+    assert "few Lanczos steps do not tell it" in found[_keeps("l2")].evidence
+    assert "probes.ggn_route=gram" in found[_keeps("l2")].evidence
+
+
 @given(tasks=st.integers(1, 500), every=st.integers(1, 500))
 def test_a_cadence_is_too_seldom_if_it_meets_no_task_of_the_last_third(tasks, every):
     met = any(task % every == 0 for task in range(2 * tasks // 3, tasks))

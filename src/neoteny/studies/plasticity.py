@@ -35,13 +35,15 @@ class Verdict(NamedTuple):
 class Life(NamedTuple):
     """What a verdict reads of one run: per task, with NaN where a task was not measured.
 
-    `tasks` were asked for; a run that diverged, or is not done, has fewer entries.
+    `tasks` were asked for; a run that diverged, or is not done, has fewer entries. `largest` is the
+    largest eigenvalue, known wherever a spectrum was measured, though it may not tell `rank`.
     """
 
     accuracy: np.ndarray
     fresh: np.ndarray
     rank: np.ndarray
     chance: np.ndarray
+    largest: np.ndarray
     tasks: int
 
 
@@ -247,22 +249,23 @@ def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]
     ).fetchone()
     fresh = {"final_accuracy": "fresh_accuracy"}.get(metric, f"fresh_{metric}")
     rows = connection.execute(
-        f"SELECT seed, {metric}, {fresh}, {_rank_column(connection, mine, which)}, "
-        f"chance_accuracy FROM tasks WHERE {mine} ORDER BY seed, task",
+        f"SELECT seed, {metric}, {fresh}, {_curvature(connection, mine, which, 'rank')}, "
+        f"chance_accuracy, {_curvature(connection, mine, which, 'max')} "
+        f"FROM tasks WHERE {mine} ORDER BY seed, task",
         which,
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     return {
-        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], own[:, 4], asked)
+        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], own[:, 4], own[:, 5], asked)
         for seed in np.unique(table[:, 0])
         for own in [table[table[:, 0] == seed]]
     }
 
 
-def _rank_column(connection, mine: str, which: list[str]) -> str:
-    """The count of eigenvalues these runs have: the GGN's, or where there is none the Hessian's."""
+def _curvature(connection, mine: str, which: list[str], kind: str) -> str:
+    """The column of these runs' eigenvalues: the GGN's, or where there is none the Hessian's."""
     described = connection.execute("SELECT column_name FROM (DESCRIBE tasks)").fetchall()
-    for name in ("ggn_rank_start", "hessian_rank_start"):
+    for name in (f"ggn_{kind}_start", f"hessian_{kind}_start"):
         if (name,) in described:
             found = connection.execute(f"SELECT count({name}) FROM tasks WHERE {mine}", which)
             if found.fetchone()[0]:
@@ -294,6 +297,12 @@ def _remedy(interval: Interval, lives: dict[int, Life], field: str) -> str:
     if np.isfinite(interval.mean) or not unseen:
         return ""
     tasks = max(life.tasks for life in lives.values())
+    told = any(np.isfinite(life.largest[2 * life.tasks // 3 :]).any() for life in lives.values())
+    if field == "spectrum_every" and told:
+        return (
+            " (spectra are there, but so few Lanczos steps do not tell it: under a new `--out`, "
+            "`--set probes.ggn_route=gram` counts exactly)"
+        )
     return f" (`--set probes.{field}={cadence(tasks)}` under a new `--out` measures it)"
 
 
