@@ -19,7 +19,7 @@ def test_every_size_is_a_study_of_its_own_name(name, scale, protocol):
     for run in expand(study):
         acts = run.setting.agent is not None
         assert run.setting.metric in (
-            ("online_return",) if acts else ("online_accuracy", "heldout_accuracy")
+            ("online_return", "final_return") if acts else ("online_accuracy", "heldout_accuracy")
         )
         assert ("cbp" in study.methods) == (protocol == "corrected")
 
