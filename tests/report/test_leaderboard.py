@@ -51,6 +51,12 @@ def test_methods_that_never_met_have_no_ranks_and_that_is_said(tables, insert):
     assert "--methods" in leaderboard.summary(found)
 
 
+def test_methods_named_are_still_compared_with_the_baseline(study):
+    found = leaderboard.standing(study, ["cbp", "l2_er"])
+    assert [row["method"] for row in found.rows] == ["l2_er", "cbp"]
+    assert found.rows[0]["beats_bp"] == 1
+
+
 def test_a_method_without_runs_is_refused_by_name(study):
     with pytest.raises(UserError, match="l2_er"):
         leaderboard.standing(study, ["l2er"])

@@ -6,7 +6,7 @@ are ranks, pairs of runs won, and differences in units of a stream's own spread.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -54,9 +54,9 @@ def standing(
     for name in chosen:
         if name not in known:
             raise unknown("method with runs here", name, known)
-    scores = _scores(connection, chosen)
+    scores = _scores(connection, {*chosen, BASELINE})
     unfinished = _unfinished(connection)
-    ranks = _ranks(scores)
+    ranks = _ranks({name: scores[name] for name in chosen})
     against = {name: _against(scores, name) for name in chosen if name != BASELINE}
     p_values = holm({name: found["p"] for name, found in against.items() if found})
     rows = [
@@ -80,7 +80,7 @@ def _or_last(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-def _scores(connection: duckdb.DuckDBPyConnection, methods: Sequence[str]) -> Scores:
+def _scores(connection: duckdb.DuckDBPyConnection, methods: Iterable[str]) -> Scores:
     found: Scores = {name: {} for name in methods}
     runs = data.source(connection, "runs", status="VARCHAR")
     for section in data.sections(connection):
@@ -121,7 +121,7 @@ def _ranks(scores: Scores) -> Ranks | None:
 
 def _against(scores: Scores, method: str) -> dict[str, float] | None:
     """What there is to say of a method beside the baseline, if they ever met."""
-    ours, theirs = scores[method], scores.get(BASELINE, {})
+    ours, theirs = scores[method], scores[BASELINE]
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         return None
