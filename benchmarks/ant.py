@@ -2,6 +2,8 @@
 
     python benchmarks/ant.py [--cores 1] [--rounds 3] [--euler]
 
+Where PyTorch is installed, also beside the usual loop of Gymnasium and PyTorch (`torch_ppo.py`).
+
 All take turns in one process. An iteration is 2,048 steps and what is learnt of them in 10 epochs,
 two networks of one hidden layer of 256 each, as in the main paper. The bare side is `mj_step` with
 the actions of a newborn policy, on as many threads as there are cores, a reset where the ant falls,
@@ -82,14 +84,26 @@ def agent(seats: int, batch: int):
     return act, lambda: jax.block_until_ready(machine.live(learner, world, rows, KEY))
 
 
+def usual_loop():
+    """An iteration of Gymnasium and PyTorch, with 8 seats; or None without them."""
+    try:
+        from torch_ppo import ANT, Loop
+    except ImportError as error:
+        print(f"  the usual loop is left out: {error}")
+        return None
+    return Loop(arguments.cores, ANT).iteration
+
+
 def main() -> None:
     rl.compute_at_once()
     print(timing.machine())
     print(f"\n{NAME}: {ROWS} steps over bare stepping (aim: PPO at 0.70 of its rate or more)")
-    for seats in (8, 1):
+    for seats in (32, 8, 1):
         jobs = {"bare": bare(seats)}
         jobs["acting"], jobs["PPO, batch 64"] = agent(seats, 64)
         jobs["PPO, batch 16"] = agent(seats, 16)[1]
+        if seats == 8 and not arguments.euler and (usual := usual_loop()):
+            jobs["Gymnasium and PyTorch, batch 64"] = usual
         clock = time.process_time if arguments.cores == 1 else time.perf_counter
         taken = timing.interleaved(jobs, arguments.rounds, clock)
         rates = "  ".join(f"{name} {taken['bare'] / taken[name]:.2f}" for name in list(jobs)[1:])

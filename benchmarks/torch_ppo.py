@@ -1,17 +1,38 @@
-"""PPO on CartPole as most people write it: Gymnasium's vector environment and a loop of PyTorch.
+"""PPO as most people write it: Gymnasium's vector environment and a loop of PyTorch.
 
-The settings and the order of things are those of CleanRL's single-file PPO (Huang et al., 2022):
-four environments, 128 steps in each, four epochs of four mini-batches, orthogonal layers of 64 tanh
-units for actor and critic, Adam at 2.5e-4 with epsilon 1e-5, gradients shortened to 0.5.
+The order of things is that of CleanRL's single-file PPO (Huang et al., 2022), and for CartPole so
+are the settings: four environments, 128 steps in each, four epochs of four mini-batches, orthogonal
+layers of 64 tanh units for actor and critic, Adam at 2.5e-4 with epsilon 1e-5, gradients shortened
+to 0.5. The ant has those of `ant.py`.
 """
+
+from itertools import pairwise
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from torch import nn
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Independent, Normal
 
-SEATS, ROLLOUT, EPOCHS, BATCH, WIDTH = 4, 128, 4, 128, 64
+
+class Task(NamedTuple):
+    """An environment, and how it is learnt."""
+
+    environment: str
+    options: dict
+    widths: tuple[int, ...]
+    seats: int
+    rollout: int
+    epochs: int
+    batch: int
+
+
+CARTPOLE = Task("CartPole-v1", {}, (64, 64), seats=4, rollout=128, epochs=4, batch=128)
+ANT = Task(
+    "Ant-v5", {"include_cfrc_ext_in_observation": False}, (256,),
+    seats=8, rollout=256, epochs=10, batch=64,
+)  # fmt: skip
 
 
 def layer(inputs: int, outputs: int, scale: float = 2**0.5) -> nn.Linear:
@@ -22,14 +43,23 @@ def layer(inputs: int, outputs: int, scale: float = 2**0.5) -> nn.Linear:
 
 
 class Agent(nn.Module):
-    def __init__(self):
+    def __init__(self, task: Task, inputs: int, actions: int, discrete: bool):
         super().__init__()
-        hidden = lambda: [layer(4, WIDTH), nn.Tanh(), layer(WIDTH, WIDTH), nn.Tanh()]
-        self.critic = nn.Sequential(*hidden(), layer(WIDTH, 1, 1.0))
-        self.actor = nn.Sequential(*hidden(), layer(WIDTH, 2, 0.01))
+        sizes = (inputs, *task.widths)
+
+        def network(outputs, scale):
+            hidden = [part for n, m in pairwise(sizes) for part in (layer(n, m), nn.Tanh())]
+            return nn.Sequential(*hidden, layer(sizes[-1], outputs, scale))
+
+        self.critic, self.actor = network(1, 1.0), network(actions, 0.01)
+        self.log_std = None if discrete else nn.Parameter(torch.zeros(actions))
 
     def forward(self, seen, action=None):
-        policy = Categorical(logits=self.actor(seen))
+        found = self.actor(seen)
+        if self.log_std is None:
+            policy = Categorical(logits=found)
+        else:
+            policy = Independent(Normal(found, self.log_std.exp()), 1)
         action = policy.sample() if action is None else action
         return action, policy.log_prob(action), policy.entropy(), self.critic(seen).squeeze(-1)
 
@@ -37,36 +67,49 @@ class Agent(nn.Module):
 class Loop:
     """An agent in its environments; `iteration` acts once and learns from it."""
 
-    def __init__(self, cores: int):
+    def __init__(self, cores: int, task: Task = CARTPOLE):
         torch.set_num_threads(cores)
         torch.manual_seed(0)
-        make = lambda: gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
-        self.envs = gymnasium.vector.SyncVectorEnv([make] * SEATS)
-        self.agent = Agent()
+        self.task = task
+        make = lambda: gymnasium.wrappers.RecordEpisodeStatistics(
+            gymnasium.make(task.environment, **task.options)
+        )
+        self.envs = gymnasium.vector.SyncVectorEnv([make] * task.seats)
+        space = self.envs.single_action_space
+        self.discrete = isinstance(space, gymnasium.spaces.Discrete)
+        self.acts = () if self.discrete else space.shape
+        self.sees = self.envs.single_observation_space.shape
+        count = int(space.n) if self.discrete else space.shape[0]
+        self.agent = Agent(task, self.sees[0], count, self.discrete)
         self.adam = torch.optim.Adam(self.agent.parameters(), lr=2.5e-4, eps=1e-5)
-        self.seen = torch.tensor(self.envs.reset(seed=0)[0])
-        self.ended = torch.zeros(SEATS)
+        self.seen = self._tensor(self.envs.reset(seed=0)[0])
+        self.ended = torch.zeros(task.seats)
 
     def iteration(self) -> None:
         self._learn(*self._act())
 
+    def _tensor(self, array) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float32)
+
     def _act(self):
-        shape = (ROLLOUT, SEATS)
-        seen, ended = torch.zeros(*shape, 4), torch.zeros(shape)
-        actions, logs, rewards, values = (torch.zeros(shape) for _ in range(4))
-        for step in range(ROLLOUT):
+        shape = (self.task.rollout, self.task.seats)
+        seen, ended = torch.zeros(*shape, *self.sees), torch.zeros(shape)
+        actions = torch.zeros(*shape, *self.acts)
+        logs, rewards, values = (torch.zeros(shape) for _ in range(3))
+        for step in range(self.task.rollout):
             seen[step], ended[step] = self.seen, self.ended
             with torch.no_grad():
                 action, log, _, value = self.agent(self.seen)
             actions[step], logs[step], values[step] = action, log, value
-            observation, reward, terminated, truncated, _ = self.envs.step(action.numpy())
-            rewards[step] = torch.tensor(reward)
-            self.seen = torch.tensor(observation)
-            self.ended = torch.tensor(np.logical_or(terminated, truncated), dtype=torch.float32)
+            chosen = action.numpy() if self.discrete else action.clamp(-1, 1).numpy()
+            observation, reward, terminated, truncated, _ = self.envs.step(chosen)
+            rewards[step] = self._tensor(reward)
+            self.seen = self._tensor(observation)
+            self.ended = self._tensor(np.logical_or(terminated, truncated))
         with torch.no_grad():
             ahead, advantages, last = self.agent.critic(self.seen).squeeze(-1), [], 0.0
             after = self.ended
-            for step in reversed(range(ROLLOUT)):
+            for step in reversed(range(self.task.rollout)):
                 error = rewards[step] + 0.99 * ahead * (1 - after) - values[step]
                 last = error + 0.99 * 0.95 * (1 - after) * last
                 advantages.append(last)
@@ -76,12 +119,13 @@ class Loop:
         return [array.reshape(-1, *array.shape[2:]) for array in rows]
 
     def _learn(self, seen, actions, logs, advantages, returns, values) -> None:
-        order = np.arange(SEATS * ROLLOUT)
-        for _ in range(EPOCHS):
+        order = np.arange(len(logs))
+        actions = actions.long() if self.discrete else actions
+        for _ in range(self.task.epochs):
             np.random.shuffle(order)
-            for start in range(0, len(order), BATCH):
-                some = order[start : start + BATCH]
-                _, log, entropy, value = self.agent(seen[some], actions.long()[some])
+            for start in range(0, len(order), self.task.batch):
+                some = order[start : start + self.task.batch]
+                _, log, entropy, value = self.agent(seen[some], actions[some])
                 ratio = (log - logs[some]).exp()
                 gain = advantages[some]
                 gain = (gain - gain.mean()) / (gain.std() + 1e-8)
