@@ -11,8 +11,8 @@ from neoteny.comparison import holm, mean_ranks, probability_of_improvement, sig
 
 
 def test_the_probability_of_improvement_is_the_share_of_pairs_won():
-    a = {"one": [1.0, 2.0, 5.0], "two": [3.0]}
-    b = {"one": [2.0, 4.0], "two": [3.0], "three": [9.0]}
+    a = {"one": [1.0, 2.0, 5.0], "two": [3.0, 3.0]}
+    b = {"one": [2.0, 4.0], "two": [3.0, 3.0], "three": [9.0]}
     found = probability_of_improvement(a, b)
     # on "one": 5 beats both, 2 ties with 2: 2.5 of 6; on "two" a tie
     assert found.mean == pytest.approx((2.5 / 6 + 0.5) / 2) and found.count == 2
@@ -39,6 +39,11 @@ def test_its_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.88 < held / 300 < 0.99
 
 
+def test_one_run_on_a_side_gives_no_interval():
+    found = probability_of_improvement({"s": [1.0], "t": [1.0, 2.0]}, {"s": [0.0], "t": [0.0, 3.0]})
+    assert found.mean == 0.75 and math.isnan(found.low) and math.isnan(found.high)
+
+
 def test_clear_superiority_is_certain_and_nothing_in_common_is_refused():
     assert probability_of_improvement({"s": [3.0, 4.0]}, {"s": [1.0, 2.0]})[:3] == (1, 1, 1)
     with pytest.raises(ValueError, match="none in common"):
@@ -59,6 +64,7 @@ def test_flipping_signs_agrees_with_scipys_permutation_test(count):
 def test_few_pairs_cannot_convince_and_many_are_drawn():
     assert sign_flip([1.0, 2.0, 3.0]) == 0.25
     assert sign_flip([0.0, 0.0]) == 1
+    assert sign_flip(np.array([5, -3, -2, 2, -2]) * 0.1) == 1  # a sum that is only rounding
     many = np.random.default_rng(0).normal(0, 1, 40)
     assert sign_flip(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.03)
     assert sign_flip(many + 5) < 0.001
@@ -76,6 +82,8 @@ def test_holms_adjustment_by_hand():
     assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     assert list(found) == ["a", "b", "c", "d"]
     assert holm({"a": 0.7, "b": 0.6}) == {"a": 1, "b": 1} and holm({}) == {}
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holm({"a": math.nan, "b": 0.01})
 
 
 def test_holm_rejects_as_the_step_down_rule_does():
@@ -117,6 +125,8 @@ def test_streams_that_lack_a_method_are_left_out():
 def test_all_alike_is_no_evidence():
     same = {stream: dict.fromkeys("ab", 1.0) for stream in "st"}
     assert mean_ranks(same).p == 1
+    rounded = {stream: {"a": 0.1 + 0.2, "b": 0.3} for stream in "st"}
+    assert mean_ranks(rounded).mean == {"a": 1.5, "b": 1.5}
 
 
 def test_the_enumeration_is_of_all_flips():

@@ -48,6 +48,8 @@ def test_a_table_for_a_paper_is_aligned_and_escaped(done, tmp_path):
     head, *body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert head.startswith("stream & method & seeds & first & last") and len(body) == 2
     assert text.startswith(r"\begin{tabular}{llr")
+    counted = duckdb.sql(f"FROM '{export(done, tmp_path / 'm.PARQUET', table='methods')}'")
+    assert dict(zip(counted.columns, counted.types, strict=True))["seeds"] == "BIGINT"
     assert _line(["50 % of a_b", "-0.25", "-x", r"\^~"]) == (
         r"50 \% of a\_b & $-$0.25 & -x & \textbackslash{}\textasciicircum{}\textasciitilde{} \\"
     )
@@ -79,5 +81,6 @@ def test_what_cannot_be_written_is_refused(done, tmp_path, changes, words):
 
 def test_a_place_that_cannot_be_written_is_named(done, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        export(done, tmp_path / "file" / "tasks.csv")
+    for place in (tmp_path / "file" / "tasks.csv", "/proc/tasks.csv"):
+        with pytest.raises(UserError, match="cannot be written"):
+            export(done, place)

@@ -35,8 +35,8 @@ def test_a_methods_own_axis_varies_it_alone():
     assert {run.stream for run in by_method["bp"]} == {"digits--tasks-3"}
     decays = {run.stream: run.hyperparameters["weight_decay"] for run in by_method["l2"]}
     assert decays == {
-        "digits--tasks-3--weight_decay-1e-4": 1e-4,
-        "digits--tasks-3--weight_decay-1e-3": 1e-3,
+        "digits--tasks-3--l2.weight_decay-1e-4": 1e-4,
+        "digits--tasks-3--l2.weight_decay-1e-3": 1e-3,
     }
     assert all(run.tasks == 3 for run in runs)
 
@@ -59,16 +59,35 @@ def test_lists_and_words_are_values_too():
         ({"options": [1]}, "may be stream.options or network.options"),
         ({"lr": []}, "one or more, each once"),
         ({"lr": ["0.1", "0.1"]}, "one or more, each once"),
+        ({"lr": ["0.1", " 0.10"]}, "one or more, each once"),
+        ({"lr": ["0.1"], "learning_rate": ["0.2"]}, "`lr` and `learning_rate` are one field"),
+        ({"l2.weight_decay": [1], "hyperparameters.l2.weight_decay": [2]}, "are one field"),
         ({"lr": ["-1"]}, "learning_rate"),
         ({"l2.decay": [1]}, "no hyperparameter of `l2` called `decay`"),
         ({"l2.weight_decay": ["x"]}, "`l2.weight_decay` is 'x'"),
         ({"cbp.replacement_rate": [1e-4]}, "varies `cbp`, which is not run"),
-        ({"network.widths": ["[8, 8]", "[8,8]"]}, "would be called"),
+        ({"network.widths": ["[8, 8]", "[8,8]"]}, "each once"),
+        ({"stream.options": ["{a = 1}", "{a=1 }"]}, "each once"),
+        ({"network.widths": ["[8, 8]"], "stream.rule": ["a b", "a_b"]}, "would be called"),
     ],
 )
 def test_what_is_no_grid_is_refused(axes, words):
     with pytest.raises(UserError, match=words.replace("[", r"\[")):
         grid.expand(STUDY, axes)
+
+
+def test_a_method_with_a_rate_of_its_own_is_not_swept_in_name_alone():
+    setting = Setting(training_of={"l2": {"learning_rate": 0.5}})
+    study = STUDY.model_copy(update={"streams": {"digits": setting}})
+    with pytest.raises(UserError, match=r"training_of\.l2\.learning_rate"):
+        grid.expand(study, {"lr": [0.1, 0.2]})
+
+
+def test_one_hyperparameter_of_two_methods_is_swept_together():
+    study = STUDY.model_copy(update={"methods": ("l2", "l2_er")})
+    axes = {f"{method}.weight_decay": ["1e-4", "1e-3"] for method in study.methods}
+    runs, _ = grid.expand(study, axes)
+    assert len(runs) == 8 and len({(run.stream, run.method, run.seed) for run in runs}) == 8
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +115,22 @@ def test_parts_make_the_whole_and_the_best_comes_first(swept):
     assert first["score"] == pytest.approx(mean)
 
 
+def test_another_sweep_in_the_same_place_forgets_nothing(swept, compiled_once):
+    results = neoteny.run(
+        tiny.study(), methods=["bp"], seeds=1, out=swept.folder, grid={"lr": ["0.01"]}
+    )
+    assert {row["lr"] for row in results.settings()} == {"0.05", "1e300", "0.01"}
+
+
+def test_the_estimate_is_of_the_grid():
+    asked = {"methods": ["bp"], "seeds": 1, "grid": {"lr": [0.1, 0.2, 0.3]}}
+    assert neoteny.api.estimate(tiny.study(), **asked).runs == 3
+    assert neoteny.api.estimate(tiny.study(), **asked, part=(1, 2)).runs == 1
+
+
 def test_what_streams_mean_is_kept_with_the_runs(swept):
     kept = json.loads((swept.folder / "study.json").read_text())["grid"]
-    assert {point["values"]["lr"] for point in kept.values()} == {"0.05", "1e300"}
+    assert {point["values"]["lr"] for point in kept.values()} >= {"0.05", "1e300"}
 
 
 @pytest.mark.parametrize("part", [(2, 2), (0, 0), (5, 9)])
@@ -110,13 +142,13 @@ def test_a_part_that_there_is_not_is_refused(part, tmp_path):
 def test_a_job_array_does_each_part_and_keeps_the_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["sweep", "my study", "--on", "slurm", "--grid", "lr=1,2", "--jobs=2", "--parts", "4"]
-    script = slurm.job_array(words, 4)
+    script = slurm.job_array("/my env/neoteny", words, 4)
     assert "#SBATCH --array=0-3\n" in script and f"cd {tmp_path}" in script
     assert script.endswith(
-        """neoteny sweep 'my study' --grid lr=1,2 --jobs 1 --part "$SLURM_ARRAY_TASK_ID/4\""""
+        """'/my env/neoteny' sweep 'my study' --grid lr=1,2 --jobs 1 --part "$SLURM_ARRAY_TASK_ID/4\""""
     )
     with pytest.raises(UserError, match="one job at least"):
-        slurm.job_array(words, 0)
+        slurm.job_array("neoteny", words, 0)
 
 
 def test_a_failed_run_keeps_its_reasons_when_it_is_tried_again(tmp_path):

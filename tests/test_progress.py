@@ -55,7 +55,7 @@ def test_nobody_is_told_where_nobody_watches(told):
 
 
 def _row(method, status, done=1, **more):
-    row = {"stream": "s", "method": method, "status": status, "tasks_done": done}
+    row = {"study": "a", "stream": "s", "method": method, "status": status, "tasks_done": done}
     return row | {"tasks_asked": 4, "seconds": 2.0, "reason": None} | more
 
 
@@ -65,6 +65,11 @@ def test_runs_of_a_method_are_seen_together():
     assert (first["runs"], first["finished"], first["running"]) == (2, 1, 1)
     assert (first["tasks_done"], first["tasks_asked"], first["seconds"]) == (5, 8, 4.0)
     assert (second["stopped"], second["seconds"]) == (1, 0)
+
+
+def test_studies_are_kept_apart():
+    rows = progress.together([_row("bp", "finished"), _row("bp", "finished", study="b")])
+    assert [(row["study"], row["runs"]) for row in rows] == [("a", 1), ("b", 1)]
 
 
 def test_runs_are_followed_until_none_is_running(monkeypatch, tmp_path):

@@ -197,7 +197,7 @@ def run(
         )
     folder = Path(out or Path("runs") / asked.name)
     source = Path(data) if data else None
-    runs, points = _runs(asked, grid, part)
+    runs, points = runs_of(asked, grid, part)
     if together:
         loop.refuse_together(runs)
     _check(runs, folder, source, download)
@@ -221,6 +221,8 @@ def estimate(
     jobs: int = 1,
     data: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    part: tuple[int, int] = (0, 1),
     **choice: Any,
 ) -> "Estimate":
     """How long a study would take here, from a few of its steps; trains and writes nothing.
@@ -235,7 +237,7 @@ def estimate(
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
-    runs = sweep.expand(plan(study, **choice))
+    runs, _ = runs_of(plan(study, **choice), grid, part)
     source = Path(data) if data else None
     for name in _datasets(runs):
         streams.load(name, folder=source)
@@ -271,17 +273,19 @@ def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> 
             raise UserError(f"{place}: {sweep.in_one_line(error)}.") from error
 
 
-def _runs(
-    study: Study, grid: Mapping[str, Sequence[Any]] | None, part: tuple[int, int]
+def runs_of(
+    study: Study, grid: Mapping[str, Sequence[Any]] | None, part: tuple[int, int] = (0, 1)
 ) -> tuple[list[RunConfig], dict[str, Any]]:
-    """The runs asked for, and what the streams' names mean where there is a grid."""
+    """The runs of a study, its grid and a part of them; and what streams' names mean in a grid."""
     from neoteny import grid as grids
 
     place, parts = part
+    if parts < 1:
+        raise UserError(f"`part` is {place}/{parts}, but there is one part at least, as 0/4.")
     if not 0 <= place < parts:
         raise UserError(
             f"`part` is {place}/{parts}, but parts are counted from 0: of {parts}, pass 0 to "
-            f"{max(parts - 1, 0)}."
+            f"{parts - 1}."
         )
     runs, points = grids.expand(study, grid) if grid else (sweep.expand(study), {})
     if place >= len(runs):
@@ -290,10 +294,18 @@ def _runs(
 
 
 def _remember(study: Study, folder: Path, points: Mapping[str, Any]) -> None:
-    document = {"study": study.model_dump(mode="json"), "command": sys.argv[1:]}
-    if points:
-        document["grid"] = {name: point._asdict() for name, point in points.items()}
+    document = {"study": study.model_dump(mode="json"), "command": _whole(sys.argv[1:])}
+    known = _recalled(folder).get("grid", {})
+    if points or known:
+        document["grid"] = known | {name: point._asdict() for name, point in points.items()}
     store.write_text(folder / "study.json", json.dumps(document, indent=2))
+
+
+def _whole(words: Sequence[str]) -> list[str]:
+    """A command without `--part`: that of which it carried out one."""
+    kept = [word for word in words if not word.startswith("--part=")]
+    place = kept.index("--part") if "--part" in kept else len(kept)
+    return [*kept[:place], *kept[place + 2 :]]
 
 
 def _recalled(folder: Path) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def run(
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
 
+    axes, share = _axes(grid or []), _part(part)
     asked: dict[str, Any] = {
         "scale": scale,
         "protocol": protocol,
@@ -145,13 +146,17 @@ def run(
     if estimate:
         from neoteny.estimate import sentence
 
-        typer.echo(sentence(api.estimate(study, **asked)))
+        typer.echo(sentence(api.estimate(study, **asked, grid=axes, part=share)))
         return
     if on is Place.slurm:
         from neoteny.slurm import job_array
 
-        api.plan(study, **{name: asked[name] for name in ("scale", "protocol", "methods", "seeds")})
-        typer.echo(job_array(sys.argv[1:], parts))
+        _load_plugins(plugin)
+        choice = ("scale", "protocol", "methods", "seeds", "changes")
+        planned = api.plan(study, **{name: asked[name] for name in choice})
+        runs = api.runs_of(planned, axes)[0]
+        program = str(Path(sys.argv[0]).absolute())
+        typer.echo(job_array(program, sys.argv[1:], min(parts, len(runs))))
         return
 
     def start(runs: list[Any]) -> None:
@@ -171,8 +176,8 @@ def run(
                 out=out,
                 **asked,
                 together=together,
-                grid=_axes(grid or []),
-                part=_part(part),
+                grid=axes,
+                part=share,
                 on_task=progress.task_done,
                 on_start=start,
                 download=progress.downloading,
@@ -244,7 +249,7 @@ def leaderboard(
     from neoteny.report.leaderboard import summary
 
     path = out or folder / "leaderboard.html"
-    chosen = [name.strip() for name in methods.split(",")] if methods else None
+    chosen = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
     found = Results(folder).leaderboard(path, chosen)
     _print_table(found.rows, output, title="Leaderboard")
     if output is Format.table:
@@ -519,6 +524,8 @@ def _axes(grid: list[str]) -> dict[str, list[str]]:
         if "=" not in axis:
             raise UserError(f"`--grid` is {axis!r}, but takes NAME=VALUE,VALUE, as `lr=0.1,0.01`.")
     pairs = dict(axis.split("=", 1) for axis in grid)
+    if len(pairs) < len(grid):
+        raise UserError("`--grid` names a field twice; put its values together, as `lr=0.1,0.01`.")
     return {name: re.split(r",(?![^\[]*\])", values) for name, values in pairs.items()}
 
 

@@ -28,7 +28,8 @@ def probability_of_improvement(
 
     The mean over streams of the share of pairs of runs that `a` wins (Mann & Whitney's
     statistic). Its interval is a percentile bootstrap that draws seeds anew on each stream apart;
-    streams are those there are, none is drawn. Costs `resamples` times all pairs.
+    streams are those there are, none is drawn. Where a side has one run alone on some stream there
+    is no interval: its ends are NaN. Costs `resamples` times all pairs.
 
     **Arguments:**
 
@@ -46,12 +47,14 @@ def probability_of_improvement(
         )
     pairs = [(_finite("a", a[stream]), _finite("b", b[stream])) for stream in common]
     draw = np.random.default_rng(seed)
+    mean = float(np.mean([_wins(x[:, None], y[None]).mean() for x, y in pairs]))
+    if min(min(len(x), len(y)) for x, y in pairs) < 2:
+        return Interval(mean, math.nan, math.nan, len(common), "one run on a side: no interval")
     means = np.zeros(resamples)
     for ours, theirs in pairs:
         rows = ours[draw.integers(len(ours), size=(resamples, len(ours)))]
         others = theirs[draw.integers(len(theirs), size=(resamples, len(theirs)))]
         means += _wins(rows[:, :, None], others[:, None, :]).mean((1, 2)) / len(pairs)
-    mean = float(np.mean([_wins(x[:, None], y[None]).mean() for x, y in pairs]))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(mean, float(low), float(high), len(common), "bootstrap by streams")
@@ -79,7 +82,8 @@ def sign_flip(differences: Any, *, draws: int = 10_000, seed: int = 0) -> float:
         drawn = np.random.default_rng(seed).integers(2, size=(draws, len(values)))
         signs = np.concatenate([np.ones((1, len(values))), 2.0 * drawn - 1])
     sums = np.abs(signs @ values)
-    return float(np.mean(sums >= sums[0] * (1 - 1e-12)))  # equal sums may differ in rounding
+    rounding = 1e-12 * np.abs(values).sum()  # by which equal sums may differ
+    return float(np.mean(sums >= sums[0] - rounding))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -88,8 +92,13 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     Rejecting those below a level errs in any of them with at most that probability, however the
     tests depend on each other.
 
+    **Raises:** `ValueError` if one is no probability.
+
     **Source:** Holm (1979).
     """
+    for name, value in p_values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"`p_values[{name!r}]` is {value}, but lies between 0 and 1.")
     order = sorted(p_values, key=lambda name: (p_values[name], name))
     adjusted, highest = {}, 0.0
     for place, name in enumerate(order):
@@ -136,7 +145,9 @@ def mean_ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
             "streams have a score of each. Rank at least two, on streams that have them all."
         )
     table = np.stack([_finite(s, [scores[s][method] for method in methods]) for s in streams])
-    ranks = stats.rankdata(-table, axis=1)
+    scale = np.abs(table).max(axis=1, keepdims=True)
+    rounded = np.round(table / np.where(scale > 0, scale, 1.0), 12)  # means alike are a tie
+    ranks = stats.rankdata(-rounded, axis=1)
     mean = dict(zip(methods, ranks.mean(0).tolist(), strict=True))
     count, size = ranks.shape
     if count < 2:

@@ -31,12 +31,12 @@ def export(
     ending says nothing, or the file cannot be written.
     """
     path = Path(path)
-    if form is None and path.suffix not in _ENDINGS:
+    if form is None and path.suffix.lower() not in _ENDINGS:
         raise UserError(
             f"`{path}` ends in none of {', '.join(_ENDINGS)}, so name its format, as "
             "`--format csv`."
         )
-    form = form or _ENDINGS[path.suffix]
+    form = form or _ENDINGS[path.suffix.lower()]
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     if table not in TABLES:
@@ -57,7 +57,9 @@ def _put_methods(connection: Any) -> None:
 
     rows = report.methods_summary(connection)
     texts = ("stream", "method")
-    columns = {name: "VARCHAR" if name in texts else "DOUBLE" for name in rows[0]}
+    counts = {name for name in rows[0] if all(isinstance(row[name], int) for row in rows)}
+    kind = lambda name: "VARCHAR" if name in texts else "BIGINT" if name in counts else "DOUBLE"
+    columns = {name: kind(name) for name in rows[0]}
     connection.execute(
         f"CREATE TABLE methods ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
     )
@@ -67,11 +69,16 @@ def _put_methods(connection: Any) -> None:
 
 
 def _copy(connection: Any, table: str, form: str, path: Path) -> None:
+    import duckdb
+
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet"}[form]
 
     def write(place: Path) -> None:
         literal = str(place).replace("'", "''")
-        connection.execute(f"COPY {table} TO '{literal}' ({options})")
+        try:
+            connection.execute(f"COPY {table} TO '{literal}' ({options})")
+        except duckdb.IOException as error:
+            raise UserError(f"`{path}` cannot be written. {error}".split("\n")[0]) from error
 
     store.write_file(path, write)
 

@@ -31,7 +31,7 @@ def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunCon
     """The runs of `study` at every combination, and the `Point` that each stream's name means.
 
     A hyperparameter of one method varies for that method alone; others run once without it.
-    Streams are called `STREAM--NAME-VALUE--...`, after the last parts of the axes' names.
+    Streams are called `STREAM--NAME-VALUE--...`, after the last parts of the fields' names.
 
     **Arguments:**
 
@@ -39,13 +39,12 @@ def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunCon
       `l2.weight_decay`; the path of a field of a setting, as `training.learning_rate`; or the
       last part of one, where that is clear. Values are read as `changed` reads them.
 
-    **Raises:** `UserError` if there is no such field, a value does not fit, is not one of its
-    own, or two combinations would have one name.
+    **Raises:** `UserError` if there is no such field, it is named twice, a method has a value of
+    its own for it, a value does not fit or is there twice, or two combinations would have one name.
     """
     resolved = {name: _resolved(name) for name in axes}
-    for name, values in axes.items():
-        if not values or len(set(map(str, values))) < len(values):
-            raise UserError(f"`{name}` has the values {list(values)}; give one or more, each once.")
+    axes = {name: [_stripped(value) for value in values] for name, values in axes.items()}
+    _check(study, axes, resolved)
     own = {name: path for name, path in resolved.items() if path.split(".")[0] in METHODS}
     if strangers := {path.split(".")[0] for path in own.values()} - set(study.methods):
         stranger = min(strangers)
@@ -71,6 +70,29 @@ def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunCon
     return runs, points
 
 
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _check(study: Study, axes: Mapping[str, Sequence[Any]], resolved: Mapping[str, str]) -> None:
+    for name, values in axes.items():
+        read = [value_of(value) for value in values]
+        if not values or any(value in read[:place] for place, value in enumerate(read)):
+            raise UserError(f"`{name}` has the values {list(values)}; give one or more, each once.")
+        same = [other for other, path in resolved.items() if path == resolved[name]]
+        if len(same) > 1:
+            raise UserError(f"{' and '.join(f'`{other}`' for other in same)} are one field.")
+        section, _, field = resolved[name].partition(".")
+        for setting in study.streams.values():
+            for method in study.methods:
+                if section == "training" and field in setting.training_of.get(method, {}):
+                    raise UserError(
+                        f"The grid varies `{name}`, but `{method}` has a value of its own there "
+                        f"(`training_of.{method}.{field}`), which would stay. Leave it out of "
+                        "`--methods`."
+                    )
+
+
 def _combinations(axes: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[dict[str, Any]]:
     every = product(*(axes[name] for name in names))
     return [dict(zip(names, values, strict=True)) for values in every]
@@ -80,6 +102,8 @@ def _resolved(name: str) -> str:
     """The path that an axis means: `METHOD.HYPERPARAMETER`, or that of a setting's field."""
     if name in SHORT:
         return SHORT[name]
+    if name.startswith("hyperparameters."):
+        name = name.removeprefix("hyperparameters.")
     first, _, rest = name.partition(".")
     if rest and first in METHODS:
         make(first)
@@ -104,7 +128,8 @@ def _paths(fields: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _named(point: Point) -> str:
-    parts = [f"{axis.rpartition('.')[2]}-{value}" for axis, value in point.values.items()]
+    short = lambda axis: axis if axis.split(".")[0] in METHODS else axis.rpartition(".")[2]
+    parts = [f"{short(axis)}-{value}" for axis, value in point.values.items()]
     return "--".join([point.stream, *(re.sub(r"[^\w.-]+", "_", part) for part in parts)])
 
 
@@ -121,9 +146,12 @@ def best(connection: Any, points: Mapping[str, Point]) -> list[dict[str, Any]]:
     `score` is the mean over seeds of the mean over tasks of what the stream is judged by, of runs
     that came through; `seeds` how many those are, and `unfinished` how many did not. Settings with
     fewer seeds come last, as what diverges must not win by its lucky seed.
+
+    **Raises:** `UserError` if a run is there twice.
     """
     from neoteny.report import data
 
+    data.refuse_twice(connection)
     rows = []
     for section in data.sections(connection):
         if section.stream not in points:

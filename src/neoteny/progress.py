@@ -91,11 +91,11 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     - `rows`: as of `neoteny.store.status`. Stopped are those that diverged, failed or were
       interrupted; `seconds` are added up.
     """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple, dict[str, Any]] = {}
     for row in rows:
         whole = found.setdefault(
-            (row["stream"], row["method"]),
-            {"stream": row["stream"], "method": row["method"]}
+            (row["study"], row["stream"], row["method"]),
+            {name: row[name] for name in ("study", "stream", "method")}
             | dict.fromkeys(("runs", "finished", "running", "stopped"), 0)
             | {"tasks_done": 0, "tasks_asked": 0, "seconds": 0.0},
         )
@@ -103,7 +103,9 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         whole[row["status"] if row["status"] in ("finished", "running") else "stopped"] += 1
         for name in ("tasks_done", "tasks_asked", "seconds"):
             whole[name] += row[name] or 0
-    return list(found.values())
+    several = len({study for study, _, _ in found}) > 1
+    shown = lambda row: {name: value for name, value in row.items() if several or name != "study"}
+    return [shown(row) for row in found.values()]
 
 
 def follow(folder: Path, *, seconds: float = 2.0) -> Iterator[list[dict[str, Any]]]:

@@ -10,8 +10,8 @@ _OURS = ("--on", "--parts", "--jobs", "--part")
 """Options that the array gives anew; each takes a word."""
 
 
-def job_array(words: Sequence[str], parts: int) -> str:
-    """A script for `sbatch` that carries out `neoteny WORDS` in so many jobs of one core.
+def job_array(program: str, words: Sequence[str], parts: int) -> str:
+    """A script for `sbatch` that carries out `PROGRAM WORDS` in so many jobs of one core.
 
     All write below the same `--out`, each its own runs; a job that is started again goes on.
 
@@ -26,7 +26,7 @@ def job_array(words: Sequence[str], parts: int) -> str:
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
 cd {shlex.quote(str(Path.cwd()))}
-exec neoteny {shlex.join(kept)} --jobs 1 --part "$SLURM_ARRAY_TASK_ID/{parts}\""""
+exec {shlex.join([program, *kept])} --jobs 1 --part "$SLURM_ARRAY_TASK_ID/{parts}\""""
 
 
 def _without(words: Sequence[str]) -> list[str]:

@@ -49,6 +49,7 @@ def test_methods_that_never_met_have_no_ranks_and_that_is_said(tables, insert):
     found = leaderboard.standing(tables)
     assert found.ranks is None and all(row["beats_bp"] is None for row in found.rows)
     assert "--methods" in leaderboard.summary(found)
+    assert "alone" in leaderboard.summary(leaderboard.standing(tables, ["bp"]))
 
 
 def test_methods_named_are_still_compared_with_the_baseline(study):
@@ -60,6 +61,18 @@ def test_methods_named_are_still_compared_with_the_baseline(study):
 def test_a_method_without_runs_is_refused_by_name(study):
     with pytest.raises(UserError, match="l2_er"):
         leaderboard.standing(study, ["l2er"])
+
+
+def test_what_else_is_shown_changes_no_evidence(study):
+    scores = leaderboard._scores(study, ["bp", "l2", "cbp"])
+    few = {name: scores[name] for name in ("bp", "l2")}
+    assert leaderboard._against(scores, "l2") == leaderboard._against(few, "l2")
+
+
+def test_a_run_that_is_there_twice_is_refused(study):
+    study.execute("INSERT INTO runs SELECT * REPLACE ('elsewhere' AS folder) FROM runs LIMIT 1")
+    with pytest.raises(UserError, match="is there twice, in `elsewhere` and"):
+        leaderboard.standing(study)
 
 
 def test_one_stream_says_nothing_of_others(study):

@@ -157,6 +157,30 @@ def test_decoded_once_and_kept(publish, name, monkeypatch):
     assert [path.suffix for path in (cache.folder() / "data" / "made").iterdir()] == [".npz"]
 
 
+def test_what_was_kept_and_cut_short_is_made_anew(publish):
+    folder = publish("omniglot", omniglot())
+    first = streams.load("omniglot", folder=folder)
+    (kept,) = (cache.folder() / "data" / "made").iterdir()
+    kept.write_bytes(kept.read_bytes()[:500])
+    again = streams.load("omniglot", folder=folder)
+    np.testing.assert_array_equal(first.train.inputs, again.train.inputs)
+
+
+def test_a_cache_that_cannot_be_made_is_named(publish, tmp_path, monkeypatch):
+    folder = publish("omniglot", omniglot())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"Could not write .*NEOTENY_CACHE=DIR"):
+        streams.load("omniglot", folder=folder)
+
+
+def test_letters_of_another_size_are_refused(publish):
+    picture = encoded(np.zeros((100, 105), bool), "PNG")
+    archives = dict.fromkeys(LETTERS, zipped({"a/b/0001_01.png": picture}))
+    with pytest.raises(DataError, match="105 x 100 pixels, not 105 x 105"):
+        streams.load("omniglot", folder=publish("omniglot", archives))
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_missing_is_named_with_both_ways_out(tmp_path, name):
     (file, *_) = sources.SOURCES[name].files

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 
+from neoteny.errors import UserError
+
 MOST_POINTS = 500
 """Longer lines are drawn as means over blocks of tasks: more than a screen has pixels for."""
 
@@ -175,6 +177,23 @@ def length(connection: duckdb.DuckDBPyConnection, section: Section) -> int:
 def block(connection: duckdb.DuckDBPyConnection, section: Section) -> int:
     """How many consecutive tasks share one point of a line: 1 up to `MOST_POINTS` tasks."""
     return max(1, -(-length(connection, section) // MOST_POINTS))
+
+
+def refuse_twice(connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse tables in which a run is there twice: their rows could not be told apart.
+
+    **Raises:** `UserError`, naming both folders.
+    """
+    runs = source(connection, "runs", folder="VARCHAR")
+    twice = connection.execute(
+        f"SELECT method, stream, seed, min(folder), max(folder) FROM {runs} "
+        "GROUP BY study, stream, method, seed HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+    ).fetchone()
+    if twice:
+        raise UserError(
+            "`{}` on `{}` with seed {} is there twice, in `{}` and `{}`. Name a folder that has "
+            "one of them.".format(*twice)
+        )
 
 
 def layers(connection: duckdb.DuckDBPyConnection, *names: str) -> list[int]:

@@ -47,8 +47,9 @@ def standing(
 ) -> Standing:
     """How the methods of the store's tables stand, or those named in `methods`.
 
-    **Raises:** `UserError` if a method that is named has no run.
+    **Raises:** `UserError` if a method that is named has no run, or a run is there twice.
     """
+    data.refuse_twice(connection)
     known = data.methods(connection)
     chosen = known if methods is None else list(dict.fromkeys(methods))
     for name in chosen:
@@ -72,7 +73,8 @@ def standing(
         }
         for name in chosen
     ]  # fmt: skip
-    best_first = lambda row: (_or_last(row["rank"]), -(row["beats_bp"] or 0.5))
+    chance = lambda row: 0.5 if row["beats_bp"] is None else row["beats_bp"]
+    best_first = lambda row: (_or_last(row["rank"]), -chance(row))
     return Standing(sorted(rows, key=best_first), ranks)
 
 
@@ -119,7 +121,7 @@ def _ranks(scores: Scores) -> Ranks | None:
     return mean_ranks(complete) if complete and len(scores) > 1 else None
 
 
-def _against(scores: Scores, method: str) -> dict[str, float] | None:
+def _against(scores: Scores, method: str) -> dict[str, Any] | None:
     """What there is to say of a method beside the baseline, if they ever met."""
     ours, theirs = scores[method], scores[BASELINE]
     common = sorted(ours.keys() & theirs.keys())
@@ -129,19 +131,20 @@ def _against(scores: Scores, method: str) -> dict[str, float] | None:
         {stream: list(found[stream].values()) for stream in common} for found in (ours, theirs)
     ]
     chance = probability_of_improvement(*lists)
-    spread = {stream: _spread(scores, stream) for stream in common}
+    spread = {stream: _spread(ours[stream], theirs[stream]) for stream in common}
     differences = [
         (ours[stream][seed] - theirs[stream][seed]) / spread[stream]
         for stream in common
         for seed in sorted(ours[stream].keys() & theirs[stream].keys())
     ]
     p = sign_flip(differences) if differences else 1.0
-    return {"beats_bp": chance.mean, "low": chance.low, "high": chance.high, "p": p}
+    low, high = (None if math.isnan(end) else end for end in (chance.low, chance.high))
+    return {"beats_bp": chance.mean, "low": low, "high": high, "p": p}
 
 
-def _spread(scores: Scores, stream: str) -> float:
-    every = [score for streams in scores.values() for score in streams.get(stream, {}).values()]
-    return float(np.std(every)) or 1.0
+def _spread(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+    """Of the two methods alone, so that what else is shown changes no p-value before Holm."""
+    return float(np.std([*ours.values(), *theirs.values()])) or 1.0
 
 
 # ---- in words, and as a page
@@ -150,10 +153,12 @@ def _spread(scores: Scores, stream: str) -> float:
 def summary(found: Standing) -> str:
     """What the ranks mean, in a sentence or two."""
     ranks = found.ranks
+    if ranks is None and len(found.rows) < 2:
+        return "One method alone has no rank."
     if ranks is None:
         return (
-            "No stream has a finished run of every method, so there are no ranks. Name fewer "
-            f"with `--methods`, as `--methods {','.join(row['method'] for row in found.rows[:2])}`."
+            "No stream has a finished run of every one of these methods, so there are no ranks. "
+            "Name those that share one with `--methods`."
         )
     many = len(ranks.streams)
     said = f"Ranks are over {many} stream{'s' * (many > 1)} with all methods, 1 the best."

@@ -13,6 +13,7 @@ What the steps of a replacement are for:
 import fcntl
 import io
 import os
+import secrets
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -51,7 +52,8 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
 
     The content is on disk when this returns; the name is once the folder is flushed.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    # a name of its own: several processes may put a file in this place, each whole
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
         _flush(temporary)
