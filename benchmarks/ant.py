@@ -2,8 +2,8 @@
 
     python benchmarks/ant.py [--cores 1] [--rounds 3] [--euler]
 
-Where PyTorch and imageio, which Gymnasium's ant imports, are installed, also beside the usual loop of
-Gymnasium and PyTorch (`torch_ppo.py`).
+Where PyTorch and imageio, which Gymnasium's ant imports, are installed, also beside the usual loop
+of Gymnasium and PyTorch (`torch_ppo.py`).
 
 All take turns in one process. An iteration is 2,048 steps and what is learnt of them in 10 epochs,
 two networks of one hidden layer of 256 each, as in the main paper. The bare side is `mj_step` with
