@@ -61,7 +61,7 @@ SOLVED = {
             "kind": "dqn", "seats": 8, "rollout": 32, "iterations": 300, "reuse": 32,
             "target_every": 1, "epsilon_end": 0.02, "epsilon_share": 0.3,
         },
-        {"learning_rate": 2e-3, "batch": 64},
+        {"learning_rate": 5e-4, "batch": 64},
     ),
 }  # fmt: skip
 """By name: environment, return from which it counts as solved, and what the agent is."""
