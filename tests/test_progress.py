@@ -72,6 +72,14 @@ def test_studies_are_kept_apart():
     assert [(row["study"], row["runs"]) for row in rows] == [("a", 1), ("b", 1)]
 
 
+def test_columns_that_tell_nothing_are_left_out():
+    rows = [_row("bp", "finished", folder="x"), _row("l2", "failed", folder="y", reason="why")]
+    assert list(progress.telling(rows)[0]) == [
+        "stream", "method", "status", "tasks_done", "tasks_asked", "seconds", "reason"
+    ]  # fmt: skip
+    assert "reason" not in progress.telling(rows[:1])[0]
+
+
 def test_runs_are_followed_until_none_is_running(monkeypatch, tmp_path):
     looks = iter([[_row("bp", "running")], [_row("bp", "running", 2)], [_row("bp", "finished", 4)]])
     monkeypatch.setattr(store, "status", lambda folder: next(looks))

@@ -66,7 +66,7 @@ class Place(StrEnum):
     slurm = "slurm"
 
 
-@app.command("sweep")
+@app.command("sweep", help="Run a study at every combination of `--grid`; else the same as `run`.")
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
@@ -115,15 +115,14 @@ def run(
     on: Annotated[
         Place, typer.Option(help="`slurm` starts nothing and prints a job array of --part's.")
     ] = Place.local,
-    parts: Annotated[int, typer.Option(help="Jobs of that array.")] = 10,
+    parts: Annotated[
+        int | None, typer.Option(help="Jobs of that array, one a run at most; by default 10.")
+    ] = None,
     data: DataOption = None,
     plugin: PluginOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    """Run a study, or continue it; print the methods and the verdict; write report.html.
-
-    `sweep` is another name for it, for when there is a `--grid`.
-    """
+    """Run a study, or continue it; print the methods and the verdict; write report.html."""
     from neoteny import api, studies, sweep
     from neoteny.errors import UserError
     from neoteny.progress import Progress
@@ -133,6 +132,12 @@ def run(
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
 
     axes, share = _axes(grid or []), _part(part)
+    if parts is not None and on is not Place.slurm:
+        raise UserError(
+            f"`--parts` is {parts}, but goes with `--on slurm`; here pass `--part I/N`."
+        )
+    if part is not None and on is Place.slurm:
+        raise UserError("`--part` is one job's, and `--on slurm` makes them all; leave it out.")
     asked: dict[str, Any] = {
         "scale": scale,
         "protocol": protocol,
@@ -156,7 +161,7 @@ def run(
         planned = api.plan(study, **{name: asked[name] for name in choice})
         runs = api.runs_of(planned, axes)[0]
         program = str(Path(sys.argv[0]).absolute())
-        typer.echo(job_array(program, sys.argv[1:], min(parts, len(runs))))
+        typer.echo(job_array(program, sys.argv[1:], min(parts or 10, len(runs))))
         return
 
     def start(runs: list[Any]) -> None:
@@ -251,7 +256,11 @@ def leaderboard(
     path = out or folder / "leaderboard.html"
     chosen = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
     found = Results(folder).leaderboard(path, chosen)
-    _print_table(found.rows, output, title="Leaderboard")
+    said = (
+        "Leaderboard (`beats bp`: the share of pairs of runs on one stream that it wins, with a "
+        "95 % interval; `p`: of its differences to bp, adjusted for the number of methods)"
+    )
+    _print_table(found.rows, output, title=said)
     if output is Format.table:
         typer.echo(f"{summary(found)}\nPage: {path}")
 
@@ -274,7 +283,12 @@ def status(
         tables.show(progress.follow(folder))
         return
     rows = store.status(folder)
-    _print_table(progress.together(rows) if summary or live else rows, output)
+    if summary or live:
+        _print_table(progress.together(rows), output)
+    elif output is Format.table:
+        _print_table(progress.telling(rows), output)
+    else:
+        _print_table(rows, output)
 
 
 @app.command()

@@ -108,6 +108,19 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [shown(row) for row in found.values()]
 
 
+def telling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows without columns that tell a person nothing: those that are empty in all, the
+    study where there is one, and the folder, which follows from the rest."""
+    several = len({row["study"] for row in rows}) > 1
+    idle = {"folder"} | (set() if several else {"study"})
+    kept = [
+        name
+        for name in rows[0]
+        if name not in idle and any(row[name] not in (None, "", []) for row in rows)
+    ]
+    return [{name: row[name] for name in kept} for row in rows]
+
+
 def follow(folder: Path, *, seconds: float = 2.0) -> Iterator[list[dict[str, Any]]]:
     """What `together` says of the runs below `folder`, again and again until none is running."""
     from neoteny import store

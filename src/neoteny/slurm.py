@@ -21,6 +21,8 @@ def job_array(program: str, words: Sequence[str], parts: int) -> str:
         raise UserError(f"`parts` is {parts}, but an array has one job at least: `--parts 10`.")
     kept = _without(words)
     return f"""#!/bin/bash
+# Pipe this to `sbatch`. When all jobs are done, the same command without `--on slurm` and `--parts`
+# finds every run finished, and prints the methods, the settings and the verdict.
 #SBATCH --job-name=neoteny
 #SBATCH --array=0-{parts - 1}
 #SBATCH --cpus-per-task=1

@@ -75,7 +75,10 @@ def _table(
         header = name if columns_are_names else name.replace("_", " ")
         longest = max((len(text(row.get(name))) for row in rows), default=0)
         table.add_column(
-            header, justify="right" if numeric else "left", min_width=min(longest, _LEAST)
+            header,
+            justify="right" if numeric else "left",
+            min_width=min(longest, _LEAST),
+            overflow="ellipsis" if numeric else "fold",  # names that begin alike end otherwise
         )
     for row in rows:
         table.add_row(*(Text(text(row.get(name))) for name in names))

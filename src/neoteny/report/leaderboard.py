@@ -158,7 +158,8 @@ def summary(found: Standing) -> str:
     if ranks is None:
         return (
             "No stream has a finished run of every one of these methods, so there are no ranks. "
-            "Name those that share one with `--methods`."
+            "Name those that share one with `--methods`. (After a sweep each setting is a stream "
+            "of its own; the same sweep, typed again, says which was best.)"
         )
     many = len(ranks.streams)
     said = f"Ranks are over {many} stream{'s' * (many > 1)} with all methods, 1 the best."
