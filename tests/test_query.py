@@ -140,6 +140,7 @@ def test_status_says_how_far_each_run_is_and_whether_anyone_works_on_it(tmp_path
         "tasks_asked": 3,
         "seconds": 1.5,
         "reason": None,
+        "failures": [],
         "folder": "a/a/seed-0",
     }
 
