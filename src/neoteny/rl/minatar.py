@@ -94,14 +94,12 @@ def all_games() -> Environment:
     """
     games = [minatar(name, every_action=True) for name in GAMES]
     channels = max(game.observation_shape[-1] for game in games)
-    key = jax.random.key(0)
-    unplayed = tuple(
-        jax.tree.map(
-            lambda array: jnp.zeros(array.shape, array.dtype),
-            jax.eval_shape(lambda key, game=game: game.reset(key, {}), key),
-        )
-        for game in games
-    )
+
+    def unplayed(key: PRNGKey) -> tuple:
+        """States of zeros, in the precision that holds when they are asked for."""
+        shapes = [jax.eval_shape(lambda key, game=game: game.reset(key, {}), key) for game in games]
+        zeros = lambda array: jnp.zeros(array.shape, array.dtype)
+        return tuple(jax.tree.map(zeros, shape) for shape in shapes)
 
     def played(physics: Physics, branches: list, *operands):
         place = jnp.clip(jnp.asarray(physics["game"]).astype(jnp.int32), 0, len(games) - 1)
@@ -111,7 +109,7 @@ def all_games() -> Environment:
         return (*states[:place], state, *states[place + 1 :])
 
     def reset(key: PRNGKey, physics: Physics) -> tuple:
-        begun = lambda place, key: put(unplayed, place, games[place].reset(key, {}))
+        begun = lambda place, key: put(unplayed(key), place, games[place].reset(key, {}))
         return played(physics, [partial(begun, place) for place in range(len(games))], key)
 
     def observe(states: tuple, physics: Physics) -> Float[Array, "10 10 channels"]:
