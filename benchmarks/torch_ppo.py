@@ -3,7 +3,7 @@
 The order of things is that of CleanRL's single-file PPO (Huang et al., 2022), and for CartPole so
 are the settings: four environments, 128 steps in each, four epochs of four mini-batches, orthogonal
 layers of 64 tanh units for actor and critic, Adam at 2.5e-4 with epsilon 1e-5, gradients shortened
-to 0.5. The ant has those of `ant.py`.
+to 0.5. The ant has the networks, steps, epochs and mini-batches of `ant.py`.
 """
 
 from itertools import pairwise

@@ -60,20 +60,20 @@ class Results(NamedTuple):
         )
 
     def leaderboard(
-        self, path: Path | str | None = None, methods: Sequence[str] | None = None
+        self, path: Path | str | None = None, methods: str | Sequence[str] | None = None
     ) -> "Standing":
         """How methods stand over all streams; also as a page, by default `leaderboard.html`."""
         from neoteny.report import leaderboard
 
         connection = store.connect(self.folder, spectra=False)
-        found = leaderboard.standing(connection, methods)
+        found = leaderboard.standing(connection, None if methods is None else _listed(methods))
         leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
         return found
 
     def settings(self) -> list[dict[str, Any]]:
         """How each method did at each setting of the grid that was swept, the best first.
 
-        None where there was no grid; see `neoteny.grid.best`.
+        Empty where there was no grid; see `neoteny.grid.best`.
         """
         from neoteny import grid
 

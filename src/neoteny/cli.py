@@ -161,7 +161,8 @@ def run(
         planned = api.plan(study, **{name: asked[name] for name in choice})
         runs = api.runs_of(planned, axes)[0]
         program = str(Path(sys.argv[0]).absolute())
-        typer.echo(job_array(program, sys.argv[1:], min(parts or 10, len(runs))))
+        asked_for = 10 if parts is None else parts
+        typer.echo(job_array(program, sys.argv[1:], min(asked_for, len(runs))))
         return
 
     def start(runs: list[Any]) -> None:
@@ -254,8 +255,7 @@ def leaderboard(
     from neoteny.report.leaderboard import summary
 
     path = out or folder / "leaderboard.html"
-    chosen = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
-    found = Results(folder).leaderboard(path, chosen)
+    found = Results(folder).leaderboard(path, methods)
     said = (
         "Leaderboard (`beats bp`: the share of pairs of runs on one stream that it wins, with a "
         "95 % interval; `p`: of its differences to bp, adjusted for the number of methods)"

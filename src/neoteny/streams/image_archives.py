@@ -149,7 +149,7 @@ def _decoded(shrink: Callable, content: bytes) -> np.ndarray:
         return shrink(image)
 
 
-# ---- kept in the cache, under the names and sizes of what they were made from
+# ---- kept in the cache, under the sum of the bytes that they were made from
 
 
 def _kept(
