@@ -13,6 +13,7 @@ import typer
 import neoteny
 import tiny
 from neoteny import api, catalogue, cli, loop, methods
+from neoteny.cli.about import KINDS
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -344,7 +345,7 @@ def test_a_report_and_its_figures_go_where_they_are_asked(call, done, tmp_path):
     assert "<html" in (tmp_path / "here.html").read_text()
 
 
-@pytest.mark.parametrize("kind", cli.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_noun_is_listed_with_a_sentence_for_each_member(call, kind):
     rows = json.loads(call("list", kind, "--format", "json").out)
     assert rows
@@ -355,7 +356,7 @@ def test_every_noun_is_listed_with_a_sentence_for_each_member(call, kind):
 
 def test_all_nouns_are_listed_together(call):
     rows = json.loads(call("list", "--format", "json").out)
-    assert {row["kind"] for row in rows} == set(cli.KINDS)
+    assert {row["kind"] for row in rows} == set(KINDS)
     assert call("list").code == 0
 
 

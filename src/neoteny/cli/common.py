@@ -1,0 +1,85 @@
+"""What commands share: options, how a process is set up, how things are printed."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="NEOTENY_DATA", help="Folder of data sets (mnist/, ...)."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file with methods, streams or probes of your own."),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs.")]
+
+
+def complain(sentence: str, code: int) -> int:
+    say(sentence)
+    return code
+
+
+def say(sentence: str) -> None:
+    """To the person, beside what is printed for a program."""
+    print(f"neoteny: {sentence}", file=sys.stderr)
+
+
+def print_table(
+    rows: list[dict[str, Any]],
+    output: Format,
+    *,
+    title: str | None = None,
+    columns: list[str] | None = None,
+) -> None:
+    from neoteny import tables
+
+    tables.write(rows, output.value, title=title, columns=columns)
+
+
+def load_plugins(paths: list[Path] | None) -> None:
+    from neoteny import plugins
+
+    for path in paths or []:
+        plugins.load(path)
+
+
+def assignments(changes: list[str]) -> dict[str, str]:
+    from neoteny.errors import UserError
+
+    for change in changes:
+        if "=" not in change:
+            raise UserError(f"`--set` is {change!r}, but takes KEY=VALUE, as `--set tasks=5`.")
+    return dict(change.split("=", 1) for change in changes)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def own_process_settings() -> None:
+    """Keep compiled code between processes, and LAPACK off the cores JAX uses; children inherit.
+
+    The threads of OpenBLAS, which serves small eigenproblems within compiled steps, spin on the
+    cores of XLA's own, and both then wait for each other.
+    """
+    from neoteny import cache
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
