@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 METHODS = {"bp": 1.0, "l2_er": 0.0, "l2": 0.55, "cbp": 0.3}
+STREAMS = {"permuted_digits": "online_accuracy", "random_labels": "final_accuracy"}
 CADENCE = 5
 
 TASKS = """CREATE TABLE tasks (study VARCHAR, stream VARCHAR, method VARCHAR, seed BIGINT,
@@ -31,11 +32,24 @@ SPECTRA = """CREATE TABLE spectra (study VARCHAR, stream VARCHAR, method VARCHAR
 @pytest.fixture
 def tables():
     """The three tables, empty."""
+    with empty() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def shared_study():
+    """As `study`, made once for all tests of a file."""
+    with empty() as connection:
+        fill(connection, STREAMS)
+        yield connection
+
+
+def empty():
+    """A connection with the three tables."""
     connection = duckdb.connect(config={"threads": 1})
     for statement in (TASKS, RUNS, SPECTRA):
         connection.execute(statement)
-    yield connection
-    connection.close()
+    return connection
 
 
 @pytest.fixture
@@ -53,7 +67,7 @@ def insert(tables):
 @pytest.fixture
 def study(tables):
     """The tables of a small whole study: two streams, four methods, three seeds each."""
-    fill(tables, streams={"permuted_digits": "online_accuracy", "random_labels": "final_accuracy"})
+    fill(tables, STREAMS)
     return tables
 
 

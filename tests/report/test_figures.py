@@ -1,3 +1,5 @@
+import base64
+import json
 import math
 import subprocess
 import sys
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 
 from neoteny import report
-from neoteny.report import data, figures, html, palette, spectra, static
+from neoteny.report import data, figures, packing, palette, spectra, static
+from neoteny.report import recorded as recording
 from neoteny.report.data import Section
+from neoteny.report.figures import heat as heat_maps
+from neoteny.report.recorded import recorded
 
 HERE = Section("study", "stream")
 
@@ -32,7 +37,7 @@ def test_a_curve_is_the_mean_and_the_extremes_over_seeds_and_skips_null_and_nan(
         row(insert, seed=seed, task=0, dead=value)
     row(insert, seed=0, task=1)
     row(insert, seed=0, task=2, dead=0.5)
-    curve = data.curves(tables, HERE, "dead")["bp"]
+    curve = recorded(tables, HERE).curves("dead")["bp"]
     np.testing.assert_array_equal(curve.task, [0, 2])
     np.testing.assert_allclose(curve.mean, [0.4, 0.5])
     np.testing.assert_allclose(curve.low, [0.2, 0.5])
@@ -45,7 +50,7 @@ def test_a_moving_mean_is_centred_and_taken_within_each_seed(tables, insert):
     for seed, series in values.items():
         for task, value in enumerate(series):
             row(insert, seed=seed, task=task, weight_norm=value)
-    curve = data.curves(tables, HERE, "weight_norm", window=3)["bp"]
+    curve = recorded(tables, HERE).smoothed("weight_norm", 3)["bp"]
     smooth = np.array([[1.5, 3.0, 3.0, 3.0], [4.5, 3.0, 1.0, 1.5]])
     np.testing.assert_allclose(curve.mean, smooth.mean(0))
     np.testing.assert_allclose(curve.high, smooth.max(0))
@@ -56,20 +61,22 @@ def test_long_streams_are_drawn_as_block_means_and_the_caption_says_so(tables, m
         "INSERT INTO tasks (study, stream, method, seed, task, online_accuracy) "
         "SELECT 'study', 'stream', 'bp', 0, range, range FROM range(60)"
     )
-    monkeypatch.setattr(data, "MOST_POINTS", 20)
-    figure = figures.accuracy(tables, HERE)
+    monkeypatch.setattr(recording, "MOST_POINTS", 20)
+    figure = figures.accuracy(recorded(tables, HERE))
     line = figure.views[0].panels[0].series[0]
     np.testing.assert_allclose(line.y, np.arange(60).reshape(20, 3).mean(1))
     np.testing.assert_allclose(line.x, line.y)
+    np.testing.assert_allclose(line.low, np.arange(60)[::3])
+    np.testing.assert_allclose(line.high, np.arange(60)[2::3])
     assert "mean over 3 consecutive tasks" in figure.caption
 
 
 def test_the_gap_to_a_fresh_network_is_paired_by_seed_and_task(tables, insert):
     row(insert, seed=0, task=0, online_accuracy=0.9, fresh_online_accuracy=0.95)
     row(insert, seed=1, task=0, online_accuracy=0.8)
-    curve = data.curves(tables, HERE, "online_accuracy", minus="fresh_online_accuracy")["bp"]
+    curve = recorded(tables, HERE).differences("online_accuracy", "fresh_online_accuracy")["bp"]
     np.testing.assert_allclose(curve.mean, [-0.05])
-    view = figures.accuracy(tables, HERE).views[-1]
+    view = figures.accuracy(recorded(tables, HERE)).views[-1]
     assert view.label == "below a fresh network"
     np.testing.assert_allclose(view.panels[0].series[0].y, [-0.05])
     assert view.panels[0].levels == (0.0,)
@@ -77,7 +84,7 @@ def test_the_gap_to_a_fresh_network_is_paired_by_seed_and_task(tables, insert):
 
 def test_fresh_networks_are_one_neutral_line_where_all_methods_share_them(study):
     def references(stream):
-        view = figures.accuracy(study, Section("collapse", stream)).views[0]
+        view = figures.accuracy(recorded(study, Section("collapse", stream))).views[0]
         return [s.key for s in view.panels[0].series if s.kind == "marks"]
 
     assert references("permuted_digits") == [palette.REFERENCE]
@@ -108,7 +115,7 @@ def test_early_and_late_spectra_are_those_that_half_of_the_seeds_reached(tables,
                 "spectra", study="study", stream="stream", method="bp", seed=seed, task=task,
                 phase="start", matrix="hessian", probe=0, node=1.0, weight=1.0, size=7,
             )  # fmt: skip
-    early, late = spectra.early_and_late(tables, HERE, "hessian", "start")["bp"]
+    early, late = spectra.Spectra(tables).early_and_late(HERE, "hessian", "start")["bp"]
     assert (early.task, late.task) == (10, 20)
     assert [quadrature.counts.sum() for quadrature in late.seeds] == [7, 7, 7]
 
@@ -116,7 +123,7 @@ def test_early_and_late_spectra_are_those_that_half_of_the_seeds_reached(tables,
 def test_the_scatter_pairs_a_rank_with_this_and_with_the_next_task(tables, insert):
     for task, (rank, accuracy) in enumerate([(10.0, 0.1), (None, 0.2), (30.0, 0.5)]):
         row(insert, task=task, hessian_rank_start=rank, online_accuracy=accuracy)
-    same, following = figures.prediction(tables, HERE).views[0].panels
+    same, following = figures.prediction(recorded(tables, HERE)).views[0].panels
     np.testing.assert_allclose(same.series[0].x, [10, 30])
     np.testing.assert_allclose(same.series[0].y, [0.1, 0.5])
     np.testing.assert_allclose(following.series[0].y, [0.2])
@@ -128,19 +135,19 @@ def test_the_caption_tells_pooled_correlation_from_that_within_methods(tables, i
     for method, points in ranks.items():
         for task, (rank, reached) in enumerate(points):
             row(insert, method, task=task, hessian_rank_start=rank, online_accuracy=reached)
-    caption = figures.prediction(tables, HERE).caption
+    caption = figures.prediction(recorded(tables, HERE)).caption
     # Six ranks 1..6 against 3 2 1 6 5 4: squared differences sum to 16, rho = 1 - 96/210.
     assert "ρ is 0.54 over 6 points; within methods: bp -1.00, l2 -1.00." in caption
 
 
 def test_with_one_seed_the_band_is_the_standard_error_of_the_estimate(tables, insert):
     row(insert, hessian_rank_start=100.0, hessian_rank_start_se=7.0)
-    line = figures.curvature(tables, HERE).views[0].panels[0].series[0]
+    line = figures.curvature(recorded(tables, HERE)).views[0].panels[0].series[0]
     assert (line.low[0], line.high[0]) == (93.0, 107.0)
 
 
 def test_curvature_begins_with_the_ggn_and_ends_with_the_hessians_counts(study):
-    figure = figures.curvature(study, Section("collapse", "permuted_digits"))
+    figure = figures.curvature(recorded(study, Section("collapse", "permuted_digits")))
     assert [(view.label, len(view.panels)) for view in figure.views] == [
         ("curvature directions: GGN eigenvalues above ε = 0.001", 2),
         ("GGN above 1/(ηT)", 1),
@@ -157,15 +164,15 @@ def test_curvature_begins_with_the_ggn_and_ends_with_the_hessians_counts(study):
 
 def test_the_ggn_is_explained_wherever_it_shows_and_nowhere_else(tables, insert):
     row(insert, hessian_max_start=3.0)
-    assert figures.GGN not in figures.curvature(tables, HERE).caption
+    assert figures.GGN not in figures.curvature(recorded(tables, HERE)).caption
     row(insert, task=1, ggn_max_start=2.0)
-    assert figures.GGN in figures.curvature(tables, HERE).caption
+    assert figures.GGN in figures.curvature(recorded(tables, HERE)).caption
 
 
 def test_a_count_that_was_not_resolved_leaves_the_mean_over_seeds(tables, insert):
     for seed, rank in enumerate([40.0, None, 60.0]):
         row(insert, seed=seed, ggn_rank_start=rank)
-    line = figures.curvature(tables, HERE).views[0].panels[0].series[0]
+    line = figures.curvature(recorded(tables, HERE)).views[0].panels[0].series[0]
     assert (line.y.tolist(), line.low.tolist(), line.high.tolist()) == ([50.0], [40.0], [60.0])
 
 
@@ -183,10 +190,10 @@ def test_prediction_uses_the_ggn_and_the_hessian_where_there_is_none(
     row(insert, online_accuracy=0.5, **ranks)
     if "ggn_rank_start" not in ranks:
         tables.execute("ALTER TABLE tasks DROP COLUMN ggn_rank_start")
-    figure = figures.prediction(tables, HERE)
+    figure = figures.prediction(recorded(tables, HERE))
     assert figure.views[0].panels[0].series[0].x.tolist() == [x]
     assert figure.caption.startswith(said)
-    assert figures.directions(tables, HERE).series[0].y.tolist() == [x]
+    assert figures.directions(recorded(tables, HERE)).series[0].y.tolist() == [x]
 
 
 def test_spectra_are_told_apart_by_their_matrix_and_named_in_words(tables, insert):
@@ -196,7 +203,10 @@ def test_spectra_are_told_apart_by_their_matrix_and_named_in_words(tables, inser
         insert(
             "spectra", **where, phase="start", matrix=matrix, probe=0, node=node, weight=1.0, size=5
         )  # fmt: skip
-    counting, signed = figures.spectrum(tables, HERE), figures.signed_spectrum(tables, HERE)
+    counting, signed = (
+        figures.spectrum(recorded(tables, HERE)),
+        figures.signed_spectrum(recorded(tables, HERE)),
+    )
     assert [view.label for view in counting.views] == [
         "GGN, start of task",
         "Hessian, start of task",
@@ -222,29 +232,71 @@ def test_a_spectrum_whose_matrix_is_not_named_is_of_the_hessian(tables, insert, 
     )  # fmt: skip
     row(insert)
     tables.execute(lost)
-    for figure in (figures.spectrum(tables, HERE), figures.signed_spectrum(tables, HERE)):
+    here = recorded(tables, HERE)
+    for figure in (figures.spectrum(here), figures.signed_spectrum(here)):
         assert [view.label for view in figure.views] == ["Hessian, end of task"]
         assert "of the Hessian" in figure.caption
         assert "GGN" not in figure.caption
 
 
+def test_the_map_of_a_spectrum_counts_every_eigenvalue_on_the_task_where_it_was_measured(
+    tables, insert
+):
+    nodes = {0: [-3.0, 1e-9, 0.02, 50.0], 7: [-1e-9, 0.02, 0.02, 0.4]}
+    for task, values in nodes.items():
+        for seed in (0, 1):
+            for node in values:
+                insert(
+                    "spectra", study="study", stream="stream", method="bp", seed=seed, task=task,
+                    phase="start", matrix="hessian", probe=0, node=node, weight=0.25, size=40,
+                )  # fmt: skip
+    config = json.dumps({"setting": {"probes": {"epsilon": 0.01}}})
+    insert("runs", study="study", stream="stream", method="bp", seed=0, config=config)
+    (panel,) = figures.history(recorded(tables, HERE)).views[0].panels
+    heat = panel.heat
+    assert heat.x.tolist() == [0, 7]
+    counted = {
+        (heat.rows[row], int(heat.x[column])): 10 ** heat.z[row, column]
+        for row, column in np.argwhere(np.isfinite(heat.z))
+    }
+    assert counted == pytest.approx({
+        ("−3.16 to −1.78", 0): 10, ("|λ| < 0.01", 0): 10, ("0.0178 to 0.0316", 0): 10,
+        ("31.6 to 56.2", 0): 10, ("|λ| < 0.01", 7): 10, ("0.0178 to 0.0316", 7): 20,
+        ("0.316 to 0.562", 7): 10,
+    })  # fmt: skip
+    ticks = dict((text, place) for place, text in panel.y.ticks)
+    assert ticks["0"] == 0 and panel.levels == (-0.125, 0.125)
+
+
+def test_of_many_measured_tasks_the_map_shows_some_and_says_so(tables, insert, monkeypatch):
+    row(insert)
+    tables.execute(
+        "INSERT INTO spectra SELECT 'study', 'stream', 'bp', 0, range, 'end', 'ggn', 0, 1, 1, 9 "
+        "FROM range(0, 500)"
+    )
+    monkeypatch.setattr(heat_maps, "MOST_TASKS", 6)
+    (view,) = figures.history(recorded(tables, HERE)).views
+    assert view.panels[0].heat.x.tolist() == [0, 100, 200, 299, 399, 499]
+    assert "At most 6 of the measured tasks" in view.note
+
+
 def test_every_layer_is_a_view(study):
-    views = figures.units(study, Section("collapse", "permuted_digits")).views
+    views = figures.units(recorded(study, Section("collapse", "permuted_digits"))).views
     assert [view.label for view in views] == ["mean over layers", "layer 1", "layer 2"]
 
 
 @pytest.mark.parametrize("lost", ["tasks", "runs", "spectra"])
 def test_a_missing_table_leaves_the_other_figures(study, lost):
     study.execute(f"DROP TABLE {lost}")
-    drawn = figures.of_section(study, Section("collapse", "permuted_digits"))
-    assert len(drawn) == 7
+    drawn = figures.of_stream(recorded(study, Section("collapse", "permuted_digits")))
+    assert len(drawn) == 8
     assert (
-        sum(bool(figure.views) for figure in drawn) == {"tasks": 2, "runs": 7, "spectra": 5}[lost]
+        sum(bool(figure.views) for figure in drawn) == {"tasks": 3, "runs": 8, "spectra": 5}[lost]
     )
 
 
 def test_a_figure_without_data_says_so_in_words():
-    for figure in figures.of_section(duckdb.connect(), HERE):
+    for figure in figures.of_stream(recorded(duckdb.connect(), HERE)):
         assert figure.views == ()
         assert figure.caption.startswith(("No ", "Curvature was not", "There are no"))
 
@@ -254,8 +306,12 @@ def test_any_column_but_those_that_name_a_run_may_be_missing(study):
     for lost in (names[::3], names[1::3], names[2::3]):
         for name in lost:
             study.execute(f'ALTER TABLE tasks DROP COLUMN "{name}"')
-        drawn = figures.of_section(study, Section("collapse", "random_labels"))
-    assert [figure.name for figure in drawn if figure.views] == ["spectrum", "signed-spectrum"]
+        drawn = figures.of_stream(recorded(study, Section("collapse", "random_labels")))
+    assert [figure.name for figure in drawn if figure.views] == [
+        "spectra-over-tasks",
+        "spectrum",
+        "signed-spectrum",
+    ]
 
 
 def test_the_baseline_and_the_accent_keep_their_colours_and_no_two_methods_share_one():
@@ -267,23 +323,33 @@ def test_the_baseline_and_the_accent_keep_their_colours_and_no_two_methods_share
     assert len(palette.inks([f"method {n}" for n in range(40)])) == 41
 
 
+def unpacked(value):
+    """Numbers as the page's code reads them: base64 of 32-bit floats."""
+    text = value["floats"] if isinstance(value, dict) else value
+    return np.frombuffer(base64.b64decode(text), "<f4")
+
+
 def test_matplotlib_draws_the_very_numbers_that_the_page_holds(study):
-    section = Section("collapse", "random_labels")
+    stream = recorded(study, Section("collapse", "random_labels"))
     colours = palette.inks(data.methods(study))
-    (part, *_) = [p for p in html._parts(study) if p.section == section]
-    page = html._page_data(study, [part])["figures"]
-    with matplotlib.rc_context(static.STYLE):
-        for figure in part.drawn:
-            for place, view in enumerate(figure.views):
+    every = figures.of_stream(stream)
+    page = packing.document(stream, [(figure.name, figure) for figure in every], set())
+    for figure in every:
+        for view, described in zip(figure.views, page["figures"][figure.name], strict=True):
+            with matplotlib.rc_context(static.STYLE):
                 drawn = static.draw(view, "title", colours)
-                plotted = page[part.address(figure)][place]["panels"]
-                shown = [axes for axes in drawn.axes if axes.axison]
-                assert len(shown) == len(plotted) == len(view.panels)
-                for axes, panel in zip(shown, plotted, strict=True):
-                    lines = axes.get_lines()[: len(panel["series"])]
-                    for line, series in zip(lines, panel["series"], strict=True):
-                        np.testing.assert_allclose(line.get_xdata(), series["x"], rtol=1e-5)
-                        np.testing.assert_allclose(line.get_ydata(), series["y"], rtol=1e-5)
+            shown = [
+                axes for axes in drawn.axes if axes.axison and axes.get_label() != "<colorbar>"
+            ]
+            assert len(shown) == len(described["panels"]) == len(view.panels)
+            for axes, panel in zip(shown, described["panels"], strict=True):
+                for line, series in zip(axes.get_lines(), panel["series"], strict=False):
+                    x, y = series.get("x"), series.get("y")
+                    if "column" in series and x is None:
+                        place, y, *_ = page["measures"][series["column"]][series["key"]]
+                        x = page["tasks"][place]
+                    np.testing.assert_allclose(line.get_xdata(), unpacked(x), rtol=1e-5)
+                    np.testing.assert_allclose(line.get_ydata(), unpacked(y), rtol=1e-5)
 
 
 def test_saved_figures_are_files_named_after_stream_and_figure(tables, insert, tmp_path):
@@ -348,7 +414,9 @@ def test_the_overview_draws_the_numbers_of_the_report_in_its_colours(study, tmp_
     _, drawn = drawn_lines(study, tmp_path, monkeypatch)
     colours = palette.inks(data.methods(study))
     section = Section("collapse", "random_labels")
-    expected = {colours[s.key].light: s.y for s in figures.directions(study, section).series}
+    expected = {
+        colours[s.key].light: s.y for s in figures.directions(recorded(study, section)).series
+    }
     lines = {line.get_color(): line for line in drawn.axes[3].get_lines()}
     assert lines.keys() == expected.keys()
     for colour, line in lines.items():
@@ -360,7 +428,7 @@ def test_the_overview_draws_the_numbers_of_the_report_in_its_colours(study, tmp_
         for line in drawn.axes[1].get_lines()
         if line.get_color() == colours[palette.REFERENCE].light
     ]
-    reference = data.curves(study, section, "fresh_accuracy")["bp"]
+    reference = recorded(study, section).curves("fresh_accuracy")["bp"]
     (line,) = fresh
     np.testing.assert_array_equal(line.get_ydata(), reference.mean)
     assert line.is_dashed()

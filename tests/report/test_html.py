@@ -215,13 +215,16 @@ def test_whatever_a_name_holds_it_stays_text(tables, insert, tmp_path):
     )  # fmt: skip
     card = {"claim": NASTY, "outcome": NASTY, "evidence": NASTY, "stream": NASTY}
     text = written(tables, tmp_path, title=NASTY, verdict=[card], reproduce=NASTY)
-    assert not re.search("[<>&]", re.search('id="data">(.*?)</script>', text)[1])
+    for held in re.findall('id="data[^"]*">(.*?)</script>', text):
+        assert not re.search("[<>&]", held)
     page = Page(text)
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
-    assert scripts == [{"type": "application/json", "id": "data"}, {}, {}]
+    documents = ("data", "data-over-all", "data-0")
+    held = [{"type": "application/json", "id": name} for name in documents]
+    assert scripts == [*held, {}, {}]
     assert not [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
     assert "alert" not in "".join(page.raw["script"][-1:])
-    views = json.loads("".join(page.raw["data"]))["figures"]
+    views = json.loads("".join(page.raw["data-0"]))["figures"]
     series = next(iter(views.values()))[0]["panels"][0]["series"]
     assert series[0]["key"] == NASTY
     assert "".join(page.text).count(NASTY) >= 10
@@ -234,6 +237,7 @@ def test_the_page_asks_nothing_of_anybody(study, tmp_path):
     assert not re.search(r"url\(|@import", "".join(page.raw["style"]))
     policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
     assert policy.startswith("default-src 'none'")
+    assert "unsafe-inline" not in policy.split("style-src")[0] and "unsafe-eval" not in policy
 
 
 def test_every_link_of_the_contents_leads_somewhere_and_no_address_is_taken_twice(
@@ -245,7 +249,10 @@ def test_every_link_of_the_contents_leads_somewhere_and_no_address_is_taken_twic
     places = page.all("id")
     assert len(places) == len(set(places))
     assert {address[1:] for address in page.all("href")} <= set(places)
-    assert set(page.all("data-figure")) <= set(json.loads("".join(page.raw["data"]))["figures"])
+    drawn = {"compare"}
+    for name, held in page.raw.items():
+        drawn |= json.loads("".join(held))["figures"].keys() if "data-" in name else set()
+    assert set(page.all("data-figure")) <= drawn
 
 
 def test_verdict_configuration_versions_and_commands_are_on_the_page(study, tmp_path):
@@ -290,8 +297,12 @@ def test_the_same_tables_make_the_same_bytes(study, tmp_path):
 
 
 def test_the_data_are_plain_json_without_nan(study, tmp_path):
-    raw = "".join(Page(written(study, tmp_path)).raw["data"])
-    assert not re.search(r"NaN|Infinity|[<>&]", raw)
+    raw = Page(written(study, tmp_path)).raw
+    held = "".join("".join(text) for name, text in raw.items() if name.startswith("data"))
+    assert len(held) > 1000 and not re.search(r"[<>&]", held)
+    refuse = lambda name: pytest.fail(f"{name} is no JSON")
+    for name in ("data", "data-0", "data-1"):
+        json.loads("".join(raw[name]), parse_constant=refuse)
 
 
 def test_the_report_does_not_need_matplotlib(study, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ neither JAX nor, until figures are saved, matplotlib.
 from neoteny.report import leaderboard
 from neoteny.report.html import write
 from neoteny.report.overview import save_overview
+from neoteny.report.sensitivity import sensitivity
 from neoteny.report.static import save_figures
 from neoteny.report.table import methods_summary, methods_table
 
@@ -16,5 +17,6 @@ __all__ = [
     "methods_table",
     "save_figures",
     "save_overview",
+    "sensitivity",
     "write",
 ]

@@ -1,12 +1,12 @@
 """What the report asks of the store's tables, in SQL that forgives what is missing.
 
 Tables `tasks`, `runs` and `spectra` may lack columns, rows, or be absent altogether: an
-absent column reads as NULL, and NULL and NaN alike mean "not measured".
+absent column reads as NULL, and NULL and NaN alike mean "not measured". Every question is
+asked once for all streams together, so that ten thousand runs take no more queries than ten.
 """
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import duckdb
@@ -14,10 +14,8 @@ import numpy as np
 
 from neoteny.errors import UserError
 
-MOST_POINTS = 500
-"""Longer lines are drawn as means over blocks of tasks: more than a screen has pixels for."""
-
-_IDENTITY = {"study": "VARCHAR", "stream": "VARCHAR", "method": "VARCHAR", "seed": "BIGINT"}
+IDENTITY = {"study": "VARCHAR", "stream": "VARCHAR", "method": "VARCHAR", "seed": "BIGINT"}
+"""What tells a run from all others."""
 
 
 class Section(NamedTuple):
@@ -27,17 +25,17 @@ class Section(NamedTuple):
     stream: str
 
 
-class Curve(NamedTuple):
-    """A quantity of one method along tasks: its mean over seeds, lowest and highest seed.
+class Run(NamedTuple):
+    """One run as its record has it; a configuration that is no JSON is empty."""
 
-    `seeds` counts the seeds behind each point, fewer where runs stopped early.
-    """
-
-    task: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    seeds: np.ndarray
+    section: Section
+    method: str
+    seed: int
+    status: str | None
+    reason: str | None
+    seconds: float | None
+    microseconds: float | None
+    configuration: dict[str, Any]
 
 
 def columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
@@ -52,44 +50,51 @@ def source(connection: duckdb.DuckDBPyConnection, table: str, **needed: str) -> 
     """A sub-select of `table` that has the identity columns and those `needed`, typed.
 
     `needed` maps a column to its SQL type; what the table lacks, or what cannot be read as
-    that type, is NULL. A missing table is an empty one.
+    that type, is NULL, and a name that is NULL is empty. A missing table is an empty one.
     """
     present = set(columns(connection, table))
-    wanted = _IDENTITY | needed
     chosen = [
-        f'TRY_CAST("{name}" AS {kind}) AS "{name}"'
-        if name in present
-        else f'CAST({_default(kind)} AS {kind}) AS "{name}"'
-        for name, kind in wanted.items()
+        _typed(name, kind, name in present, name in IDENTITY)
+        for name, kind in (IDENTITY | needed).items()
     ]
     origin = f"FROM {table}" if present else "WHERE false"
     return f"(SELECT {', '.join(chosen)} {origin})"
 
 
-def _default(kind: str) -> str:
-    return "''" if kind == "VARCHAR" else "NULL"
+def _typed(name: str, kind: str, present: bool, names_a_run: bool) -> str:
+    value = f"TRY_CAST({quoted(name)} AS {kind})" if present else f"CAST(NULL AS {kind})"
+    if kind == "VARCHAR" and (names_a_run or not present):
+        value = f"coalesce({value}, '')"
+    return f"{value} AS {quoted(name)}"
+
+
+def quoted(name: str) -> str:
+    """`name` as an identifier of SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def arrays(answer: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
+    """The columns of an answer that has numbers alone, none of them NULL."""
+    return {name: np.ma.getdata(np.asanyarray(c)) for name, c in answer.fetchnumpy().items()}
 
 
 def sections(connection: duckdb.DuckDBPyConnection) -> list[Section]:
     """Every (study, stream) that has a run or a task, in order of name."""
-    runs, tasks = source(connection, "runs"), source(connection, "tasks")
-    found = connection.execute(
-        f"SELECT study, stream FROM {runs} UNION SELECT study, stream FROM {tasks} "
-        "ORDER BY study, stream"
-    ).fetchall()
-    return [Section(study or "", stream or "") for study, stream in found]
+    return sorted({section for section, _ in _lines(connection)})
 
 
 def methods(connection: duckdb.DuckDBPyConnection, section: Section | None = None) -> list[str]:
     """Methods of a section, or of all; the baseline `bp` first, then `l2_er`, then by name."""
+    found = _lines(connection)
+    return ordered({method for place, method in found if section in (None, place)})
+
+
+def _lines(connection: duckdb.DuckDBPyConnection) -> set[tuple[Section, str]]:
     runs, tasks = source(connection, "runs"), source(connection, "tasks")
-    where, values = ("", []) if section is None else ("WHERE study = ? AND stream = ?", section)
     found = connection.execute(
-        f"SELECT DISTINCT method FROM (SELECT study, stream, method FROM {runs} "
-        f"UNION ALL SELECT study, stream, method FROM {tasks}) {where}",
-        list(values),
+        f"SELECT study, stream, method FROM {runs} UNION SELECT study, stream, method FROM {tasks}"
     ).fetchall()
-    return ordered(row[0] or "" for row in found)
+    return {(Section(study, stream), method) for study, stream, method in found}
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -98,61 +103,88 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (first.get(name, 2), name))
 
 
-def configurations(
-    connection: duckdb.DuckDBPyConnection, section: Section
-) -> list[tuple[str, int, dict]]:
-    """`(method, seed, configuration)` of each run; a configuration that is no JSON is empty."""
-    return _documents(connection, section, "config")
+def every_run(connection: duckdb.DuckDBPyConnection) -> list[Run]:
+    """Every run, by stream, method and seed."""
+    table = source(
+        connection,
+        "runs",
+        status="VARCHAR",
+        reason="VARCHAR",
+        seconds="DOUBLE",
+        microseconds_per_step="DOUBLE",
+        config="VARCHAR",
+    )
+    rows = connection.execute(f"SELECT * FROM {table} ORDER BY study, stream, method, seed")
+    return [
+        Run(
+            Section(study, stream),
+            method,
+            int(seed or 0),
+            status,
+            reason,
+            time,
+            step,
+            document(text),
+        )
+        for study, stream, method, seed, status, reason, time, step, text in rows.fetchall()
+    ]
 
 
-def provenances(connection: duckdb.DuckDBPyConnection) -> list[dict]:
-    """The provenance of every run that has one."""
-    found = [_documents(connection, section, "provenance") for section in sections(connection)]
-    return [document for rows in found for _, _, document in rows if document]
-
-
-def _documents(
-    connection: duckdb.DuckDBPyConnection, section: Section, column: str
-) -> list[tuple[str, int, dict]]:
-    runs = source(connection, "runs", **{column: "VARCHAR"})
+def provenances(connection: duckdb.DuckDBPyConnection) -> list[tuple[dict, int]]:
+    """Every provenance that some run has, with the number of its runs."""
+    table = source(connection, "runs", provenance="VARCHAR")
     rows = connection.execute(
-        f'SELECT method, seed, "{column}" FROM {runs} WHERE study = ? AND stream = ? '
-        "ORDER BY method, seed",
-        list(section),
+        f"SELECT provenance, count(*) FROM {table} GROUP BY ALL ORDER BY min(method), 1"
     ).fetchall()
-    return [(method or "", int(seed or 0), _json(text)) for method, seed, text in rows]
+    found = [(document(text), count) for text, count in rows]
+    return [(entries, many) for entries, many in found if entries]
 
 
-def _json(text: Any) -> dict:
+def document(text: Any) -> dict[str, Any]:
+    """JSON text as a dictionary, empty if it is none."""
     try:
-        document = json.loads(text)
+        found = json.loads(text)
     except (TypeError, ValueError):
         return {}
-    return document if isinstance(document, dict) else {}
-
-
-def setting(connection: duckdb.DuckDBPyConnection, section: Section, *path: str) -> Any:
-    """The first value that any run of the section has at `setting.<path>`, else None."""
-    for _, _, configuration in configurations(connection, section):
-        value: Any = configuration.get("setting")
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value is not None:
-            return value
-    return None
+    return found if isinstance(found, dict) else {}
 
 
 ACCURACIES = ("online_accuracy", "final_accuracy", "heldout_accuracy")
 RETURNS = ("online_return", "final_return")
 
 
+def metrics(
+    connection: duckdb.DuckDBPyConnection, known: Iterable[Run] | None = None
+) -> dict[Section, str]:
+    """What each stream is judged by: as configured, else the first accuracy that was measured.
+
+    `known` are the runs, where the caller has read them already.
+    """
+    found = {section: ACCURACIES[0] for section in sections(connection)} | _measured(connection)
+    for run in reversed(list(every_run(connection) if known is None else known)):
+        setting = run.configuration.get("setting")
+        configured = setting.get("metric") if isinstance(setting, Mapping) else None
+        if configured in ACCURACIES + RETURNS:
+            found[run.section] = configured
+    return found
+
+
+def _measured(connection: duckdb.DuckDBPyConnection) -> dict[Section, str]:
+    """The first accuracy or return that each stream has any finite value of."""
+    kinds = ACCURACIES + RETURNS
+    tasks = source(connection, "tasks", **dict.fromkeys(kinds, "DOUBLE"))
+    seen = ", ".join(f'bool_or(isfinite("{kind}"))' for kind in kinds)
+    rows = connection.execute(f"SELECT study, stream, {seen} FROM {tasks} GROUP BY ALL").fetchall()
+    return {
+        Section(study, stream): next(k for k, has in zip(kinds, flags, strict=True) if has)
+        for study, stream, *flags in rows
+        if any(flags)
+    }
+
+
 def metric(connection: duckdb.DuckDBPyConnection, section: Section) -> str:
-    """What this stream is judged by: as configured, else the first accuracy that was measured."""
-    configured = setting(connection, section, "metric")
-    if configured in ACCURACIES + RETURNS:
-        return configured
-    found = (name for name in ACCURACIES + RETURNS if measured(connection, section, name))
-    return next(found, ACCURACIES[0])
+    """What one stream is judged by; see `metrics`, which asks for all at once."""
+    return metrics(connection).get(section, ACCURACIES[0])
 
 
 def alike(metric: str) -> tuple[str, ...]:
@@ -165,18 +197,40 @@ def reference(accuracy: str) -> str:
     return {"final_accuracy": "fresh_accuracy"}.get(accuracy, f"fresh_{accuracy}")
 
 
-def length(connection: duckdb.DuckDBPyConnection, section: Section) -> int:
-    """How many tasks the furthest run of the section has reached."""
-    tasks = source(connection, "tasks", task="BIGINT")
-    row = connection.execute(
-        f"SELECT max(task) + 1 FROM {tasks} WHERE study = ? AND stream = ?", list(section)
-    ).fetchone()
-    return int(row[0]) if row and row[0] is not None else 0
+class Score(NamedTuple):
+    """A run's mean over its tasks of what its stream is judged by.
+
+    None if the run did not come through, so that its mean may not stand beside others, or if
+    nothing was measured.
+    """
+
+    section: Section
+    method: str
+    seed: int
+    metric: str
+    score: float | None
 
 
-def block(connection: duckdb.DuckDBPyConnection, section: Section) -> int:
-    """How many consecutive tasks share one point of a line: 1 up to `MOST_POINTS` tasks."""
-    return max(1, -(-length(connection, section) // MOST_POINTS))
+def scores(connection: duckdb.DuckDBPyConnection) -> list[Score]:
+    """The score of every run, by stream, method and seed."""
+    judged = metrics(connection)
+    kinds = sorted(set(judged.values()))
+    if not kinds:
+        return []
+    table = source(connection, "runs", status="VARCHAR")
+    tasks = source(connection, "tasks", **dict.fromkeys(kinds, "DOUBLE"))
+    means = ", ".join(f'avg("{kind}") FILTER (isfinite("{kind}"))' for kind in kinds)
+    rows = connection.execute(
+        f"SELECT study, stream, method, seed, status = 'finished', {means} FROM {table} "
+        f"LEFT JOIN {tasks} USING (study, stream, method, seed) "
+        "GROUP BY study, stream, method, seed, status ORDER BY study, stream, method, seed"
+    ).fetchall()
+    found = []
+    for study, stream, method, seed, finished, *values in rows:
+        kind = judged[Section(study, stream)]
+        score = values[kinds.index(kind)] if finished else None
+        found.append(Score(Section(study, stream), method, int(seed or 0), kind, score))
+    return found
 
 
 def refuse_twice(connection: duckdb.DuckDBPyConnection) -> None:
@@ -184,9 +238,9 @@ def refuse_twice(connection: duckdb.DuckDBPyConnection) -> None:
 
     **Raises:** `UserError`, naming both folders.
     """
-    runs = source(connection, "runs", folder="VARCHAR")
+    table = source(connection, "runs", folder="VARCHAR")
     twice = connection.execute(
-        f"SELECT method, stream, seed, min(folder), max(folder) FROM {runs} "
+        f"SELECT method, stream, seed, min(folder), max(folder) FROM {table} "
         "GROUP BY study, stream, method, seed HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
     ).fetchone()
     if twice:
@@ -194,82 +248,3 @@ def refuse_twice(connection: duckdb.DuckDBPyConnection) -> None:
             "`{}` on `{}` with seed {} is there twice, in `{}` and `{}`. Name a folder that has "
             "one of them.".format(*twice)
         )
-
-
-def layers(connection: duckdb.DuckDBPyConnection, *names: str) -> list[int]:
-    """The layer numbers `n` for which a column `<name>_n` exists for some of `names`."""
-    pattern = re.compile(rf"(?:{'|'.join(names)})_(\d+)")
-    found = (pattern.fullmatch(name) for name in columns(connection, "tasks"))
-    return sorted({int(match[1]) for match in found if match})
-
-
-def measured(connection: duckdb.DuckDBPyConnection, section: Section, column: str) -> bool:
-    """Whether any task of the section has a finite value in `column`."""
-    tasks = source(connection, "tasks", **{column: "DOUBLE"})
-    found = connection.execute(
-        f'SELECT 1 FROM {tasks} WHERE study = ? AND stream = ? AND isfinite("{column}") LIMIT 1',
-        list(section),
-    ).fetchone()
-    return found is not None
-
-
-def methods_agree(connection: duckdb.DuckDBPyConnection, section: Section, column: str) -> bool:
-    """Whether all methods have the same `column` wherever seed and task are the same."""
-    tasks = source(connection, "tasks", task="BIGINT", **{column: "DOUBLE"})
-    row = connection.execute(
-        f'SELECT max(spread) FROM (SELECT max("{column}") - min("{column}") AS spread '
-        f'FROM {tasks} WHERE study = ? AND stream = ? AND isfinite("{column}") '
-        "GROUP BY seed, task)",
-        list(section),
-    ).fetchone()
-    return bool(row and row[0] is not None and row[0] < 1e-9)
-
-
-def curves(
-    connection: duckdb.DuckDBPyConnection,
-    section: Section,
-    column: str,
-    *,
-    window: int = 1,
-    minus: str | None = None,
-    pooled: bool = False,
-) -> dict[str, Curve]:
-    """The curve of `column` for each method that has any finite value in it.
-
-    With `minus`, the curve of `column` minus that column, where both were measured.
-
-    Each seed is first averaged over a centred window of `window` tasks and over blocks of
-    tasks (see `block`); mean, lowest and highest are then taken over seeds. With `pooled`,
-    there is one curve, named "", for what methods share.
-    """
-    needed = {column: "DOUBLE"} | ({minus: "DOUBLE"} if minus else {})
-    tasks = source(connection, "tasks", task="BIGINT", **needed)
-    value = f'"{column}" - "{minus}"' if minus else f'"{column}"'
-    if pooled:
-        tasks = (
-            f"(SELECT study, stream, '' AS method, seed, task, "
-            f'max("{column}") FILTER (isfinite("{column}")) AS "{column}" '
-            f"FROM {tasks} GROUP BY study, stream, seed, task)"
-        )
-    half, size = (window - 1) // 2, block(connection, section)
-    rows = connection.execute(
-        f"""
-        WITH moving AS (
-            SELECT method, seed, task, avg({value}) OVER (
-                PARTITION BY method, seed ORDER BY task
-                RANGE BETWEEN {half} PRECEDING AND {half} FOLLOWING) AS value
-            FROM {tasks}
-            WHERE study = ? AND stream = ? AND task IS NOT NULL AND isfinite({value})
-        ), blocks AS (
-            SELECT method, seed, task // {size} AS part, avg(task) AS task, avg(value) AS value
-            FROM moving GROUP BY method, seed, part
-        )
-        SELECT method, avg(task), avg(value), min(value), max(value), count(*)
-        FROM blocks GROUP BY method, part ORDER BY method, part
-        """,
-        list(section),
-    ).fetchall()
-    grouped: dict[str, list] = {}
-    for method, *point in rows:
-        grouped.setdefault(method or "", []).append(point)
-    return {name: Curve(*np.array(points, float).T) for name, points in grouped.items()}

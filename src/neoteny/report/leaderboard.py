@@ -84,20 +84,9 @@ def _or_last(value: float | None) -> float:
 
 def _scores(connection: duckdb.DuckDBPyConnection, methods: Iterable[str]) -> Scores:
     found: Scores = {name: {} for name in methods}
-    runs = data.source(connection, "runs", status="VARCHAR")
-    for section in data.sections(connection):
-        metric = data.metric(connection, section)
-        tasks = data.source(connection, "tasks", **{metric: "DOUBLE"})
-        rows = connection.execute(
-            f'SELECT method, seed, avg("{metric}") FROM {tasks} SEMI JOIN '
-            f"(SELECT * FROM {runs} WHERE status = 'finished') USING (study, stream, method, seed) "
-            f'WHERE study = ? AND stream = ? AND isfinite("{metric}") '
-            "GROUP BY method, seed ORDER BY method, seed",
-            list(section),
-        ).fetchall()
-        for method, seed, score in rows:
-            if method in found:
-                found[method].setdefault(": ".join(section), {})[seed] = score
+    for run in data.scores(connection):
+        if run.score is not None and run.method in found:
+            found[run.method].setdefault(": ".join(run.section), {})[run.seed] = run.score
     return found
 
 

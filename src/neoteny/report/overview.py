@@ -1,13 +1,16 @@
 """A whole study in one picture: for each stream, accuracy and curvature over the tasks."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 
+from neoteny import store
 from neoteny.report import data, figures, static
 from neoteny.report.palette import REFERENCE, Ink, inks
+from neoteny.report.recorded import Recorded, every
 from neoteny.report.table import BASELINE
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def save_overview(connection: duckdb.DuckDBPyConnection, path: Path | str) -> Pa
     import matplotlib
     from matplotlib.figure import Figure
 
-    columns = [(section, _panels(connection, section)) for section in data.sections(connection)]
+    columns = [(one.section, _panels(one)) for one in every(connection)]
     columns = [(section, panels) for section, panels in columns if any(p.series for p in panels)]
     if not columns:
         raise ValueError(
@@ -62,18 +65,14 @@ def save_overview(connection: duckdb.DuckDBPyConnection, path: Path | str) -> Pa
         figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
         grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col")
         _draw(grid, rows, names, inks(data.methods(connection)))
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=150)
-    return path
+        store.write_file(path, partial(figure.savefig, format="png", dpi=150))
+    return Path(path)
 
 
-def _panels(
-    connection: duckdb.DuckDBPyConnection, section: data.Section
-) -> tuple[figures.Panel, figures.Panel]:
+def _panels(recorded: Recorded) -> tuple[figures.Panel, figures.Panel]:
     """Accuracy with one fresh reference, and curvature directions."""
-    judged, window = data.metric(connection, section), figures.smoothing(connection, section)
-    view = figures.accuracy_view(connection, section, judged, window)
+    window = figures.smoothing(recorded)
+    view = figures.accuracy_view(recorded, recorded.metric, window)
     empty = figures.Panel("", figures.Axis("task"), figures.Axis(""), ())
     panel = view.panels[0] if view.panels else empty
     lines = [series for series in panel.series if series.kind != "marks"]
@@ -84,7 +83,7 @@ def _panels(
     ]
     label = panel.y.label + (f"\n(moving mean of {window} tasks)" if window > 1 else "")
     accuracy = panel._replace(y=panel.y._replace(label=label), series=(*lines, *fresh))
-    directions = figures.directions(connection, section)
+    directions = figures.directions(recorded)
     label = directions.y.label.replace(" eigenvalues ", " eigenvalues\n") + ", at task start"
     return accuracy, directions._replace(title="", y=directions.y._replace(label=label))
 

@@ -1,8 +1,9 @@
-"""One colour, dash and marker for each method, the same in every figure of a report.
+"""One colour and marker for each method, the same in every figure of a report.
 
 The colours keep apart under the common colour-vision deficiencies (after Okabe & Ito, 2008,
-and Tol, 2021), each with a lighter twin for dark pages; markers differ as well, so that a
-grey print of a scatter plot can still be read.
+and Tol, 2021), each with a lighter twin for dark pages, and stand out from the page by three
+to one; markers differ as well, so that a grey print can still be read. Dashes are free to say
+what a line is: a fresh network, or early in the stream.
 """
 
 from typing import NamedTuple
@@ -29,10 +30,10 @@ _KNOWN = {
     "l2_er": Ink("#d1490c", "#ff8f4f", "diamond", "D"),
     "l2": Ink("#0072b2", "#4fb0ee", "square", "s"),
     "er": Ink("#00866a", "#35cfa3", "triangle-up", "^"),
-    "cbp": Ink("#9c3fa0", "#de92e0", "triangle-down", "v"),
-    "spectral": Ink("#3f9fd8", "#9fd8ff", "cross", "P"),
-    "snp": Ink("#a87b00", "#e8c547", "x", "X"),
-    "layer_norm_l2": Ink("#7a1f4d", "#e0709f", "star", "*"),
+    "cbp": Ink("#9c3fa0", "#b96cc4", "triangle-down", "v"),
+    "spectral": Ink("#2a90cb", "#a8dcff", "cross", "P"),
+    "snp": Ink("#5a4a00", "#e8c547", "x", "X"),
+    "layer_norm_l2": Ink("#530d62", "#d6355a", "star", "*"),
 }
 _SPARE = (
     Ink("#3b2f8f", "#a79cf0", "hexagon", "h"),

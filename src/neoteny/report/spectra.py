@@ -1,11 +1,14 @@
-"""Eigenvalue counts, read straight off the quadratures that a run has stored."""
+"""Eigenvalue counts, read straight off the quadratures that runs have stored."""
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import duckdb
 import numpy as np
 
-from neoteny.report.data import Section, source
+from neoteny.report.data import Section, arrays, source
+from neoteny.report.rows import changes
 
 _TYPES = {
     "task": "BIGINT",
@@ -16,6 +19,11 @@ _TYPES = {
     "weight": "DOUBLE",
     "size": "DOUBLE",
 }
+BINS = 4
+"""To a decade of eigenvalues, in every histogram."""
+
+_SMALLEST = 40
+"""Decades below one within which an eigenvalue has a bin of its own sign."""
 
 
 class Quadrature(NamedTuple):
@@ -35,85 +43,158 @@ class Measured(NamedTuple):
     seeds: list[Quadrature]
 
 
-def _source(connection: duckdb.DuckDBPyConnection) -> str:
-    """The table of spectra; those whose matrix is not named are of the Hessian."""
-    return (
-        "(SELECT * REPLACE (coalesce(nullif(matrix, ''), 'hessian') AS matrix) "
-        f"FROM {source(connection, 'spectra', **_TYPES)})"
-    )
+class Line(NamedTuple):
+    """Which spectra lie along one line of tasks."""
+
+    section: Section
+    method: str
+    matrix: str
+    phase: str
 
 
-def matrices(connection: duckdb.DuckDBPyConnection, section: Section) -> set[str]:
-    """Of which matrices the section has spectra: "hessian", "ggn", both or none."""
-    rows = connection.execute(
-        f"SELECT DISTINCT matrix FROM {_source(connection)} "
-        "WHERE study = ? AND stream = ? AND isfinite(node)",
-        list(section),
-    ).fetchall()
-    return {matrix for (matrix,) in rows}
+class Histories(NamedTuple):
+    """How the eigenvalues of one line are spread, task by task.
 
-
-def early_and_late(
-    connection: duckdb.DuckDBPyConnection, section: Section, matrix: str, phase: str
-) -> dict[str, tuple[Measured, Measured]]:
-    """For each method, its first and last tasks with spectra from at least half of its seeds.
-
-    The two are the same task where only one was measured.
+    `places[i]` is the task's place in `tasks`, `bins[i]` a signed bin (see `rows_of`) and
+    `counts[i]` its eigenvalues, mean over probes and seeds.
     """
-    rows = connection.execute(
-        f"""
-        WITH seen AS (
-            SELECT method, task, count(DISTINCT seed) AS seeds FROM {_source(connection)}
-            WHERE study = ? AND stream = ? AND matrix = ? AND phase = ? AND isfinite(node)
-                AND task >= 0
-            GROUP BY method, task)
-        SELECT method, min(task), max(task) FROM seen
-        WHERE 2 * seeds >= (SELECT max(seeds) FROM seen AS other WHERE other.method = seen.method)
-        GROUP BY method
-        """,
-        [*section, matrix, phase],
-    ).fetchall()
-    read = lambda *which: _read(connection, section, matrix, phase, *which)
-    return {
-        method: (Measured(first, read(method, first)), Measured(last, read(method, last)))
-        for method, first, last in rows
-    }
+
+    tasks: np.ndarray
+    places: np.ndarray
+    bins: np.ndarray
+    counts: np.ndarray
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection,
-    section: Section,
-    matrix: str,
-    phase: str,
-    method: str,
-    task: int,
-) -> list[Quadrature]:
-    rows = connection.execute(
-        f"SELECT seed, coalesce(probe, 0), node, weight * coalesce(size, 1) "
-        f"FROM {_source(connection)} WHERE study = ? AND stream = ? AND matrix = ? "
-        "AND phase = ? AND method = ? AND task = ? AND isfinite(node) AND isfinite(weight) "
-        "ORDER BY seed",
-        [*section, matrix, phase, method, task],
-    ).fetchall()
-    grouped: dict[int, list] = {}
-    for seed, *entry in rows:
-        grouped.setdefault(seed or 0, []).append(entry)
-    return [_quadrature(np.array(entries, float)) for entries in grouped.values()]
+class Spectra:
+    """The quadratures of all streams."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection):
+        """Nothing is read before it is asked for; those of no named matrix are the Hessian's."""
+        self._connection = connection
+        self._named = (
+            "(SELECT * REPLACE (coalesce(nullif(matrix, ''), 'hessian') AS matrix, "
+            f"coalesce(probe, 0) AS probe) FROM {source(connection, 'spectra', **_TYPES)} "
+            "WHERE task >= 0 AND isfinite(node) AND isfinite(weight))"
+        )
+        names = "study, stream, method, matrix, phase"
+        self._numbered = (
+            f"(SELECT * FROM {self._named} JOIN (SELECT *, row_number() OVER (ORDER BY {names}) "
+            f"- 1 AS line FROM (SELECT DISTINCT {names} FROM {self._named})) USING ({names}))"
+        )
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """Every line of which there are spectra."""
+        rows = self._connection.execute(
+            f"SELECT DISTINCT study, stream, method, matrix, phase FROM {self._named} ORDER BY ALL"
+        ).fetchall()
+        return [Line(Section(study, stream), *rest) for study, stream, *rest in rows]
+
+    def matrices(self, section: Section) -> set[str]:
+        """Of which matrices a stream has spectra: "hessian", "ggn", both or none."""
+        return {line.matrix for line in self.lines if line.section == section}
+
+    def counted(self, section: Section) -> bool:
+        """Whether the store knows the size of every matrix, so that weights become counts."""
+        return section not in self._unsized
+
+    @cached_property
+    def _unsized(self) -> set[Section]:
+        rows = self._connection.execute(
+            f"SELECT DISTINCT study, stream FROM {self._named} WHERE size IS NULL"
+        ).fetchall()
+        return {Section(*row) for row in rows}
+
+    def early_and_late(
+        self, section: Section, matrix: str, phase: str
+    ) -> dict[str, tuple[Measured, Measured]]:
+        """For each method, its first and last tasks with spectra from at least half of its seeds.
+
+        The two are the same task where only one was measured.
+        """
+        return {
+            line.method: (found[0], found[-1])
+            for line, found in self._ends.items()
+            if (line.section, line.matrix, line.phase) == (section, matrix, phase)
+        }
+
+    @cached_property
+    def _ends(self) -> dict[Line, list[Measured]]:
+        found = arrays(
+            self._connection.execute(
+                f"""
+            WITH spectra AS {self._numbered},
+            seen AS (SELECT line, task, count(DISTINCT seed) AS seeds FROM spectra GROUP BY ALL),
+            ends AS (SELECT line, min(task) AS early, max(task) AS late FROM seen
+                JOIN (SELECT line, max(seeds) AS most FROM seen GROUP BY line) USING (line)
+                WHERE 2 * seeds >= most GROUP BY line)
+            SELECT line, task, seed, probe, node, weight * coalesce(size, 1) AS count
+            FROM spectra JOIN ends USING (line) WHERE task IN (early, late)
+            ORDER BY line, task, seed, probe, node
+            """
+            )
+        )
+        columns = [found[name] for name in ("line", "task", "seed")]
+        entries = np.stack([found[name] for name in ("probe", "node", "count")], axis=1)
+        ends: dict[Line, list[Measured]] = {}
+        starts = changes(*columns)
+        for start, part in zip(starts, np.split(entries, starts[1:]), strict=False):
+            line, task = self.lines[int(columns[0][start])], int(columns[1][start])
+            mine = ends.setdefault(line, [])
+            if not mine or mine[-1].task != task:
+                mine.append(Measured(task, []))
+            mine[-1].seeds.append(_quadrature(part))
+        return ends
+
+    def histories(self, section: Section, matrix: str, phase: str) -> dict[str, Histories]:
+        """For each method, its eigenvalues in bins on every task on which they were measured."""
+        return {
+            line.method: found
+            for line, found in self._histories.items()
+            if (line.section, line.matrix, line.phase) == (section, matrix, phase)
+        }
+
+    @cached_property
+    def _histories(self) -> Mapping[Line, Histories]:
+        found = arrays(
+            self._connection.execute(
+                f"""
+            WITH spectra AS {self._numbered},
+            starts AS (SELECT line, task, count(DISTINCT (seed, probe)) AS starts FROM spectra
+                GROUP BY ALL)
+            SELECT line, task,
+                CASE WHEN abs(node) < 1e-{_SMALLEST} THEN 0 ELSE sign(node) * ({_SMALLEST * BINS}
+                    + 1 + floor({BINS} * log10(abs(node)))) END::BIGINT AS bin,
+                sum(weight * coalesce(size, 1) / starts) AS count
+            FROM spectra JOIN starts USING (line, task) GROUP BY ALL ORDER BY ALL
+            """
+            )
+        )
+        line, task, bins, counts = (found[name] for name in ("line", "task", "bin", "count"))
+        starts = changes(line)
+        ends = np.append(starts[1:], len(line))
+        return {
+            self.lines[int(line[start])]: Histories(
+                *np.unique(task[start:end], return_inverse=True), bins[start:end], counts[start:end]
+            )
+            for start, end in zip(starts, ends, strict=False)
+        }
+
+
+def rows_of(bins: np.ndarray, unit: float) -> np.ndarray:
+    """Which bin above `unit`, a power of ten, those of `histories` are: 0 for what is smaller."""
+    above = np.abs(bins) - BINS * (_SMALLEST + round(np.log10(unit)))
+    return np.sign(bins) * np.maximum(above, 0)
+
+
+def size_of(bin: int) -> float:
+    """The largest magnitude in a bin of `histories`; the smallest there is for the bin at 0."""
+    return 10.0 ** (abs(bin) / BINS - _SMALLEST)
 
 
 def _quadrature(entries: np.ndarray) -> Quadrature:
     probes = len(np.unique(entries[:, 0]))
     return Quadrature(entries[:, 1], entries[:, 2] / probes)
-
-
-def counts_are_eigenvalues(connection: duckdb.DuckDBPyConnection, section: Section) -> bool:
-    """Whether the store knows the size of every matrix, so that weights become counts."""
-    spectra = source(connection, "spectra", size="DOUBLE")
-    row = connection.execute(
-        f"SELECT count(*) = count(size) FROM {spectra} WHERE study = ? AND stream = ?",
-        list(section),
-    ).fetchone()
-    return bool(row and row[0])
 
 
 def counting(quadrature: Quadrature, thresholds: np.ndarray) -> np.ndarray:

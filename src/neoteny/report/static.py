@@ -3,14 +3,17 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
+from neoteny import store
 from neoteny.report import data, figures
 from neoteny.report.palette import Ink, inks
+from neoteny.report.recorded import every
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -47,13 +50,16 @@ def save_figures(
     folder: Path | str,
     *,
     formats: Sequence[str] = ("png", "pdf"),
+    settings: Sequence[figures.Figure] = (),
 ) -> list[Path]:
     """Save every view of every figure that has data, and return the files written.
 
-    A file is named after its study (where there are several), stream, figure and view.
+    A file is named after its study (where there are several), stream, figure and view. Figures of
+    `settings`, of which each shows several streams, come first, by their own names.
     Figures without data write none. No global setting of matplotlib is changed.
 
-    **Raises:** `ValueError` if matplotlib cannot write one of `formats`.
+    **Raises:** `ValueError` if matplotlib cannot write one of `formats`, `StoreError` if a file
+    cannot be put there: what stood in its place then still does.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -66,15 +72,16 @@ def save_figures(
                 f"{', '.join(sorted(known))}: `formats=('png', 'pdf')`."
             )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     colours = inks(data.methods(connection))
     saved = []
     with matplotlib.rc_context(STYLE):
-        for name, view, title in _named_views(connection):
+        own = [(slug(one.name), view, one.title) for one in settings for view in one.views]
+        for name, view, title in [*own, *_named_views(connection)]:
             drawn = draw(view, title, colours)
             for one in formats:
                 saved.append(folder / f"{name}.{one}")
-                drawn.savefig(saved[-1], dpi=160, metadata=_undated(one))
+                look = {"format": one, "dpi": 160, "metadata": _undated(one)}
+                store.write_file(saved[-1], partial(drawn.savefig, **look))
     return saved
 
 
@@ -86,11 +93,11 @@ def _undated(kind: str) -> dict | None:
 def _named_views(
     connection: duckdb.DuckDBPyConnection,
 ) -> list[tuple[str, figures.View, str]]:
-    sections, found, taken = data.sections(connection), [], set()
-    several = len({section.study for section in sections}) > 1
-    for section in sections:
-        prefix = [section.study, section.stream] if several else [section.stream]
-        for figure in figures.of_section(connection, section):
+    streams, found, taken = every(connection), [], set()
+    several = len({one.section.study for one in streams}) > 1
+    for one in streams:
+        prefix = [*one.section] if several else [one.section.stream]
+        for figure in figures.of_stream(one):
             for place, view in enumerate(figure.views):
                 parts = [*prefix, figure.name, *([view.label] if place else [])]
                 name = slug("-".join(parts))
@@ -136,6 +143,8 @@ def draw_panel(
     """Draw `panel` on `axes`, series in their order; `strokes` are those of some keys."""
     for series in panel.series:
         _draw_series(axes, series, colours[series.key], strokes.get(series.key, Stroke()))
+    if panel.heat is not None:
+        _draw_heat(axes, panel.heat)
     for x, label in panel.marks:
         axes.axvline(x, color="#8a8f98", linewidth=0.8, linestyle=":")
         axes.annotate(
@@ -156,6 +165,18 @@ def draw_panel(
         if axis.ticks:
             places, labels = zip(*axis.ticks, strict=True)
             getattr(axes, f"set_{which}ticks")(places, labels)
+
+
+def _draw_heat(axes: "matplotlib.axes.Axes", heat: figures.Heat) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    low, high = heat.bounds
+    drawn = axes.pcolormesh(heat.x, heat.y, heat.z, cmap="viridis_r", vmin=low, vmax=high,
+                            shading="nearest", rasterized=True)  # fmt: skip
+    text = lambda value, _: figures.power(round(value)) if value == round(value) else ""
+    bar = axes.figure.colorbar(drawn, ax=axes, format=FuncFormatter(text), shrink=0.8)
+    bar.ax.set_title(heat.unit, size=6.5, loc="left")
+    axes.grid(visible=False)
 
 
 def _set_log_ticks(axis: "matplotlib.axis.Axis") -> None:
@@ -208,4 +229,6 @@ def _draw_legend(
         )
         for key, kind in kinds.items()
     ]
+    if not handles:
+        return
     figure.legend(handles, list(kinds), loc="outside lower center", ncols=min(len(kinds), 8))

@@ -1,12 +1,14 @@
 """The table of methods: how well each starts, how well it ends, and what it costs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 
 from neoteny.report import data
-from neoteny.report.data import Section, source
+from neoteny.report.data import Run, Section
+from neoteny.report.recorded import Recorded, every
 from neoteny.studies import late_gap
 
 BASELINE = "bp"
@@ -44,11 +46,13 @@ def methods_table(
 
     **Raises:** `ValueError` if no run of the tables is on `stream`.
     """
-    found = data.sections(connection)
-    chosen = [s for s in found if s.stream == stream and study in (None, s.study)]
+    found = every(connection)
+    chosen = [
+        one for one in found if one.section.stream == stream and study in (None, one.section.study)
+    ]
     if not chosen:
-        raise ValueError(_missing_message(stream, study, found))
-    return [row for section in chosen for row in _rows(connection, section)]
+        raise ValueError(_missing_message(stream, study, [one.section for one in found]))
+    return [row for one in chosen for row in methods_of(one)]
 
 
 SUMMARY = (
@@ -64,12 +68,12 @@ def methods_summary(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any
     come in order of name, methods as there. Where the tables hold several studies, each
     stream is named with its study, as `study: stream`.
     """
-    found = data.sections(connection)
-    several = len({section.study for section in found}) > 1
+    found = every(connection)
+    several = len({one.section.study for one in found}) > 1
     rows = []
-    for section in found:
-        name = f"{section.study}: {section.stream}" if several else section.stream
-        for row in _rows(connection, section):
+    for one in found:
+        name = ": ".join(one.section) if several else one.section.stream
+        for row in methods_of(one):
             rows.append({column: row[column] for column in SUMMARY} | {"stream": name})
     return rows
 
@@ -80,19 +84,22 @@ def _missing_message(stream: str, study: str | None, found: list[Section]) -> st
     return f"`stream` is {stream!r}{place}, but these tables hold {known}. Pass one of those."
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[str, Any]]:
-    tasks = data.length(connection, section)
-    window, accuracy = max(1, tasks // 10), data.metric(connection, section)
-    first = _window_means(connection, section, accuracy, 0, window)
-    last = _window_means(connection, section, accuracy, max(0, tasks - window), window)
-    gaps = _gaps(connection, section, accuracy, tasks)
-    reached, runs = _reached(connection, section), _runs(connection, section)
+def methods_of(recorded: Recorded) -> list[dict[str, Any]]:
+    """The rows of `methods_table` for one stream."""
+    window = max(1, recorded.length // 10)
+    first = _window_means(recorded, 0, window)
+    last = _window_means(recorded, max(0, recorded.length - window), window)
+    gaps = _by_method(_gaps(recorded))
+    reached = _by_method(
+        {run: int(recorded.task[rows[-1]]) + 1 for run, rows in recorded.rows_of.items()}
+    )
+    runs = _by_method({(run.method, run.seed): run for run in recorded.runs})
     return [
         {
-            "study": section.study,
-            "stream": section.stream,
+            "study": recorded.section.study,
+            "stream": recorded.section.stream,
             "method": method,
-            "metric": accuracy,
+            "metric": recorded.metric,
             "window": window,
             "seeds": len(reached.get(method, {}).keys() | runs.get(method, {}).keys()),
             "statuses": _statuses(runs.get(method, {})),
@@ -104,82 +111,45 @@ def _rows(connection: duckdb.DuckDBPyConnection, section: Section) -> list[dict[
             **_difference(method, last),
             **_time(method, runs, reached),
         }
-        for method in data.methods(connection, section)
+        for method in recorded.methods
     ]
 
 
-def _window_means(
-    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, start: int, size: int
-) -> dict[str, dict[int, float]]:
+def _window_means(recorded: Recorded, start: int, size: int) -> dict[str, dict[int, float]]:
     """Per method and seed, the mean over `size` tasks from `start` on, if all were measured."""
-    tasks = source(connection, "tasks", task="BIGINT", **{accuracy: "DOUBLE"})
-    rows = connection.execute(
-        f'SELECT method, seed, avg("{accuracy}") FROM {tasks} '
-        f'WHERE study = ? AND stream = ? AND task >= ? AND task < ? AND isfinite("{accuracy}") '
-        "GROUP BY method, seed HAVING count(DISTINCT task) = ? ORDER BY seed",
-        [*section, start, start + size, size],
-    ).fetchall()
-    return _by_method(rows)
+    means = {}
+    for run, (task, values) in recorded.by_run(recorded.metric).items():
+        inside = (task >= start) & (task < start + size)
+        if len(np.unique(task[inside])) == size:
+            means[run] = float(np.mean(values[inside]))
+    return _by_method(means)
 
 
-def _gaps(
-    connection: duckdb.DuckDBPyConnection, section: Section, accuracy: str, furthest: int
-) -> dict[str, dict[int, float]]:
+def _gaps(recorded: Recorded) -> dict[tuple[str, int], float]:
     """Per method and seed; where no run says how many tasks it was to have, the furthest's."""
-    fresh = data.reference(accuracy)
-    tasks = source(connection, "tasks", task="BIGINT", **{accuracy: "DOUBLE", fresh: "DOUBLE"})
-    rows = connection.execute(
-        f'SELECT method, seed, list("{accuracy}" ORDER BY task), list("{fresh}" ORDER BY task) '
-        f"FROM {tasks} WHERE study = ? AND stream = ? GROUP BY method, seed ORDER BY seed",
-        list(section),
-    ).fetchall()
+    own = recorded.values(recorded.metric)
+    new = recorded.values(data.reference(recorded.metric))
     asked = {
-        (method, seed): document["tasks"]
-        for method, seed, document in data.configurations(connection, section)
-        if isinstance(document.get("tasks"), int)
+        (run.method, run.seed): run.configuration["tasks"]
+        for run in recorded.runs
+        if isinstance(run.configuration.get("tasks"), int)
     }
-    gaps = [
-        (
-            method,
-            seed,
-            late_gap(
-                np.array(own, float), np.array(new, float), asked.get((method, seed), furthest)
-            ),
-        )
-        for method, seed, own, new in rows
-    ]
-    return _by_method([row for row in gaps if np.isfinite(row[2])])
+    gaps = {
+        run: late_gap(own[rows], new[rows], asked.get(run, recorded.length))
+        for run, rows in recorded.rows_of.items()
+    }
+    return {run: gap for run, gap in gaps.items() if np.isfinite(gap)}
 
 
-def _reached(connection: duckdb.DuckDBPyConnection, section: Section) -> dict[str, dict[int, int]]:
-    tasks = source(connection, "tasks", task="BIGINT")
-    rows = connection.execute(
-        f"SELECT method, seed, max(task) + 1 FROM {tasks} WHERE study = ? AND stream = ? "
-        "AND task IS NOT NULL GROUP BY method, seed",
-        list(section),
-    ).fetchall()
-    return _by_method(rows)
-
-
-def _runs(connection: duckdb.DuckDBPyConnection, section: Section) -> dict[str, dict[int, tuple]]:
-    runs = source(connection, "runs", status="VARCHAR", microseconds_per_step="DOUBLE")
-    rows = connection.execute(
-        f"SELECT method, seed, status, microseconds_per_step FROM {runs} "
-        "WHERE study = ? AND stream = ? ORDER BY seed",
-        list(section),
-    ).fetchall()
-    return _by_method([(method, seed, (status, time)) for method, seed, status, time in rows])
-
-
-def _by_method(rows: list[tuple]) -> dict[str, dict[int, Any]]:
+def _by_method(found: Mapping[tuple[str, int], Any]) -> dict[str, dict[int, Any]]:
     grouped: dict[str, dict[int, Any]] = {}
-    for method, seed, value in rows:
-        grouped.setdefault(method or "", {})[int(seed or 0)] = value
+    for (method, seed), value in sorted(found.items(), key=lambda item: item[0]):
+        grouped.setdefault(method, {})[seed] = value
     return grouped
 
 
-def _statuses(runs: dict[int, tuple]) -> dict[str, int]:
-    found = [status or "unknown" for status, _ in runs.values()]
+def _statuses(runs: Mapping[int, Run]) -> dict[str, int]:
+    found = [run.status or "unknown" for run in runs.values()]
     return {status: found.count(status) for status in sorted(set(found))}
 
 
@@ -202,7 +172,7 @@ def _difference(method: str, last: dict[str, dict[int, float]]) -> dict[str, Any
 
 
 def _time(
-    method: str, runs: dict[str, dict[int, tuple]], reached: dict[str, dict[int, int]]
+    method: str, runs: Mapping[str, dict[int, Run]], reached: Mapping[str, dict[int, int]]
 ) -> dict[str, Any]:
     ours, theirs = _median(runs.get(method, {})), _median(runs.get(BASELINE, {}))
     longest = [max(reached.get(name, {}).values(), default=0) for name in (method, BASELINE)]
@@ -210,6 +180,7 @@ def _time(
     return {"microseconds": ours, "relative_time": relative}
 
 
-def _median(runs: dict[int, tuple]) -> float | None:
-    times = [time for _, time in runs.values() if time is not None and np.isfinite(time)]
+def _median(runs: Mapping[int, Run]) -> float | None:
+    found = [run.microseconds for run in runs.values()]
+    times = [time for time in found if time is not None and np.isfinite(time)]
     return float(np.median(times)) if times else None

@@ -1,233 +1,176 @@
-"use strict";
-(() => {
-  const page = JSON.parse(document.getElementById("data").textContent);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const hidden = new Set();
-  const shown = new Map(); // figure -> index of its view
-  const drawn = new Set(); // figures that have come near enough to be drawn
-  let printing = false;
+// Controls, and what they do.
+const SVG = "http://www.w3.org/2000/svg";
+const corners = (count, turn, inner = 0) => Array.from({ length: inner ? 2 * count : count }, (_, n) => {
+  const angle = turn + (2 * Math.PI * n) / (inner ? 2 * count : count), r = inner && n % 2 ? inner : 1;
+  return `${14 + 5 * r * Math.cos(angle)},${7 + 5 * r * Math.sin(angle)}`;
+}).join(" ");
+const up = -Math.PI / 2;
+const cross = (turn) => Array.from({ length: 12 }, (_, n) => {
+  const angle = turn + (Math.PI / 2) * Math.floor(n / 3) + [-0.32, 0.32, Math.PI / 4][n % 3];
+  const r = n % 3 === 2 ? 0.45 : 1;
+  return `${14 + 5 * r * Math.cos(angle)},${7 + 5 * r * Math.sin(angle)}`;
+}).join(" ");
+const SHAPES = { circle: corners(24, 0), square: corners(4, Math.PI / 4), diamond: corners(4, 0),
+  "triangle-up": corners(3, up), "triangle-down": corners(3, -up), "triangle-left": corners(3, Math.PI),
+  "triangle-right": corners(3, 0), pentagon: corners(5, up), hexagon: corners(6, 0),
+  star: corners(5, up, 0.45), "star-square": corners(4, Math.PI / 4, 0.5), cross: cross(0),
+  x: cross(Math.PI / 4), bowtie: "9,3 9,11 19,3 19,11" };
 
-  const theme = () => (dark.matches && !printing ? "dark" : "light");
-  const ink = (key) => (page.inks[key] || page.inks["fresh network"])[theme()];
-  // Plotly reads a little HTML in its texts: names are shown as they are.
-  const plain = (text) =>
-    text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const faded = (hex, share) =>
-    hex + Math.round(255 * share).toString(16).padStart(2, "0");
-  const element = (tag, attributes, text) => {
-    const made = Object.assign(document.createElement(tag), attributes);
-    if (text !== undefined) made.textContent = text;
-    return made;
-  };
-
-  function band(series) {
-    const steps = series.kind.includes("steps") ? "hvh" : "linear";
-    const edge = { x: series.x, mode: "lines", hoverinfo: "skip", showlegend: false,
-      line: { width: 0, shape: steps }, meta: series.key };
-    return [
-      { ...edge, y: series.low },
-      { ...edge, y: series.high, fill: "tonexty", fillcolor: faded(ink(series.key), 0.16) },
-    ];
-  }
-
-  function trace(series, sparse) {
-    const colour = ink(series.key), name = plain(series.label);
-    const symbol = (page.inks[series.key] || page.inks["fresh network"]).symbol;
-    const base = { x: series.x, y: series.y, name, meta: series.key, showlegend: false };
-    if (series.kind === "points") {
-      return { ...base, mode: "markers", text: series.notes,
-        marker: { color: faded(colour, 0.6), size: 7, symbol, line: { width: 0 } },
-        hovertemplate: `${name}, %{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>` };
-    }
-    const dashed = series.kind.includes("dashed") || series.kind === "marks";
-    const dotted = series.kind === "marks" || (series.kind === "line" && sparse);
-    const range = series.low && series.low.map((low, i) => [low, series.high[i]]);
-    return { ...base, mode: dotted ? "lines+markers" : "lines", customdata: range,
-      line: { color: colour, width: dashed ? 1.3 : 2, dash: dashed ? "5px,3px" : "solid",
-        shape: series.kind.includes("steps") ? "hvh" : "linear" },
-      marker: { color: colour, size: series.kind === "marks" ? 4 : 5 },
-      hovertemplate: range ? "%{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})" : "%{y:.4~g}" };
-  }
-
-  function traces(panel) {
-    const drawn = [];
-    for (const series of panel.series) if (series.low) drawn.push(...band(series));
-    for (const series of panel.series) drawn.push(trace(series, series.x.length <= 30));
-    for (const one of drawn) one.visible = !hidden.has(one.meta);
-    return drawn;
-  }
-
-  // The decades that values on a logarithmic axis span: few of them need ticks in between.
-  function decades(description, values) {
-    const [low, high] = description.bounds || values.filter((value) => value > 0).reduce(
-      ([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, 0]);
-    return Math.log10(high / low);
-  }
-
-  function axis(description, values, style) {
-    const made = { title: { text: plain(description.label), standoff: 6, font: { size: 12 } },
-      gridcolor: style.rule, linecolor: style.faint, zeroline: false, showline: false,
-      ticks: "", automargin: true };
-    if (description.log) {
-      const few = decades(description, values) < 2.5;
-      Object.assign(made, { type: "log", minor: { showgrid: false } }, few
-        ? { dtick: "D2", tickformat: ",.6~g" }
-        : { nticks: 6, exponentformat: "power", tickfont: { size: 10 } });
-    }
-    if (description.label === "task" && Math.max(...values) < 10) made.dtick = 1;
-    if (description.bounds) {
-      made.range = description.bounds.map((end) => (description.log ? Math.log10(end) : end));
-    }
-    if (description.ticks.length) {
-      made.tickvals = description.ticks.map((tick) => tick[0]);
-      made.ticktext = description.ticks.map((tick) => tick[1]);
-    }
-    return made;
-  }
-
-  function layout(panel) {
-    const css = getComputedStyle(document.documentElement);
-    const read = (name) => (printing ? { "--ink": "#000", "--soft": "#333", "--faint": "#777",
-      "--rule": "#ddd", "--raised": "#fff" }[name] : css.getPropertyValue(name).trim());
-    const style = { rule: read("--rule"), faint: read("--faint") };
-    const points = panel.series.some((series) => series.kind === "points");
-    const across = panel.series.flatMap((series) => series.x);
-    const up = panel.series.flatMap((series) => series.y);
-    const place = (x) => (panel.x.log ? Math.log10(x) : x);
-    return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: css.getPropertyValue("--sans"), size: 12, color: read("--soft") },
-      margin: { l: 48, r: 10, t: 10, b: 40 },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: style.faint, activecolor: read("--ink") },
-      dragmode: "zoom", showlegend: false,
-      hovermode: points || panel.x.ticks.length ? "closest" : "x unified",
-      hoverlabel: { bgcolor: read("--raised"), bordercolor: style.faint, namelength: -1,
-        font: { color: read("--ink"), size: 12 } },
-      xaxis: { ...axis(panel.x, across, style), showgrid: false, showline: true, unifiedhovertitle: {
-        text: panel.x.label === "task" ? "task %{x}" : "%{x:.3~g}" } },
-      yaxis: axis(panel.y, up, style),
-      shapes: [
-        ...panel.marks.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1,
-          line: { color: style.faint, width: 1, dash: "dot" } })),
-        ...panel.levels.map((y) => ({ type: "line", y0: y, y1: y, xref: "paper", x0: 0, x1: 1,
-          line: { color: style.faint, width: 1 } })),
-      ],
-      annotations: panel.marks.map(([x, text]) => ({ x: place(x), y: 1, yref: "paper", text,
-        showarrow: false, xanchor: "left", yanchor: "top", xshift: 3, font: { size: 11 } })),
+// A stroke and a marker beside a name, as its lines have them.
+function swatches(root) {
+  root.querySelectorAll("i[data-ink]").forEach((swatch) => {
+    const { light, dark, symbol } = inkOf(swatch.dataset.ink);
+    swatch.style.setProperty("--swatch", `light-dark(${light}, ${dark})`);
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", "0 0 28 14");
+    svg.setAttribute("aria-hidden", "true");
+    const draw = (tag, attributes) => {
+      const made = document.createElementNS(SVG, tag);
+      for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+      svg.append(made);
     };
+    draw("line", { x1: 1, y1: 7, x2: 27, y2: 7 });
+    if (SHAPES[symbol] && !swatch.classList.contains("dashed")) draw("polygon", { points: SHAPES[symbol] });
+    swatch.replaceChildren(svg);
+  });
+}
+
+// Everything that is not a figure follows what is chosen.
+function settle() {
+  document.documentElement.dataset.theme = chosen.theme;
+  document.getElementById("theme").value = chosen.theme;
+  document.getElementById("seeds").checked = chosen.seeds;
+  pressKeys(document);
+  const boxes = [...document.querySelectorAll("#streams input")];
+  boxes.forEach((box) => { box.checked = !chosen.away.has(Number(box.value)); });
+  const shown = page.streams.length - chosen.away.size;
+  document.getElementById("streams-shown").textContent =
+    shown === page.streams.length ? `all ${shown}` : `${shown} of ${page.streams.length}`;
+  document.querySelectorAll(".stream-section").forEach((one, n) => { one.hidden = chosen.away.has(n); });
+  document.querySelectorAll("#contents [data-stream]").forEach((one, n) => { one.hidden = chosen.away.has(n); });
+  document.getElementById("measure").value = chosen.measure;
+  fillLayers();
+}
+
+function choose(change, ...rearranged) {
+  change();
+  writeAddress();
+  settle();
+  rearranged.forEach(arrange);
+  repaint();
+}
+
+function toggle(set, value) {
+  if (!set.delete(value)) set.add(value);
+}
+
+function singleOut(key) {
+  const others = Object.keys(page.inks).filter((name) => name !== key);
+  const alone = others.every((name) => chosen.hidden.has(name)) && isShown(key);
+  chosen.hidden = new Set(alone ? [] : others);
+}
+
+function fillStreams() {
+  document.getElementById("streams").append(...page.streams.map(({ heading }, n) => element("label", {},
+    [element("input", { type: "checkbox", value: n }), heading])));
+}
+
+function goTo(name) {
+  const target = document.getElementById(name);
+  const section = target?.closest(".stream-section");
+  const hidden = [...document.querySelectorAll(".stream-section")].indexOf(section);
+  if (hidden >= 0 && chosen.away.has(hidden)) choose(() => chosen.away.delete(hidden), ...comparing());
+  target?.scrollIntoView();
+  return target;
+}
+
+const comparing = () => (compared && page.measures.length ? [compared] : []);
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#']"), button = event.target.closest("button");
+  if (link) {
+    event.preventDefault();
+    const name = decodeURIComponent(link.hash.slice(1));
+    writeAddress(name);
+    goTo(name)?.focus({ preventScroll: true });
+  } else if (button?.dataset.view !== undefined) {
+    const figure = button.closest("[data-figure]");
+    choose(() => chosen.views.set(figure.id, Number(button.dataset.view)), figure);
+  } else if (button?.dataset.key !== undefined && !event.shiftKey) {
+    choose(() => toggle(chosen.hidden, button.dataset.key));
+  } else if (button?.dataset.key !== undefined) {
+    choose(() => singleOut(button.dataset.key));
+  } else if (button?.id === "reset") {
+    const views = [...chosen.views.keys()].map((name) => document.getElementById(name));
+    choose(() => { chosen = nothingChosen(); }, ...comparing(), ...views.filter(Boolean));
+  } else if (button?.dataset.streams) {
+    const none = button.dataset.streams === "none";
+    choose(() => { chosen.away = new Set(none ? page.streams.keys() : []); }, ...comparing());
   }
-
-  // Named one by one: plotly's own choice includes a button that uploads the chart.
-  const options = { showSendToCloud: false, plotlyServerURL: "",
-    displaylogo: false, responsive: true,
-    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
-
-  function paint(figure) {
-    const view = page.figures[figure.dataset.figure][shown.get(figure)];
-    figure.querySelectorAll(".plot").forEach((slot, place) => {
-      const panel = view.panels[place];
-      // Plotly has no range for a logarithmic axis on which nothing shows.
-      const empty = panel.series.every((series) => hidden.has(series.key));
-      slot.closest(".panel").hidden = empty;
-      if (!empty) Plotly.react(slot, traces(panel), layout(panel), options);
-    });
-    colourSwatches(figure);
+});
+document.addEventListener("dblclick", (event) => {
+  const key = event.target.closest("button")?.dataset.key;
+  if (key !== undefined) choose(() => singleOut(key));
+});
+document.addEventListener("change", ({ target }) => {
+  if (target.id === "measure") choose(() => { chosen.measure = target.value; }, ...comparing());
+  if (target.id === "layer") choose(() => { chosen.layer = target.value; }, ...comparing());
+  if (target.id === "theme") choose(() => { chosen.theme = target.value; });
+  if (target.id === "seeds") choose(() => { chosen.seeds = target.checked; });
+  if (target.closest("#streams")) choose(() => toggle(chosen.away, Number(target.value)), ...comparing());
+  if (target.matches("select.view")) {
+    const figure = target.closest("[data-figure]");
+    choose(() => chosen.views.set(figure.id, Number(target.value)), figure);
   }
-
-  function show(figure, index) {
-    const view = page.figures[figure.dataset.figure][index];
-    const panels = figure.querySelector(".panels");
-    shown.set(figure, index);
-    panels.querySelectorAll(".plot").forEach((slot) => Plotly.purge(slot));
-    panels.classList.toggle("single", view.panels.length === 1);
-    panels.replaceChildren(...view.panels.map((panel) => {
-      const box = element("div", { className: "panel" });
-      if (panel.title) box.append(element("p", {}, panel.title));
-      const plot = element("div", { className: "plot" });
-      plot.setAttribute("role", "img");
-      plot.setAttribute("aria-label", `${panel.title} ${panel.y.label} by ${panel.x.label}`);
-      box.append(plot);
-      return box;
-    }));
-    figure.querySelector(".note").textContent = view.note;
-    figure.querySelectorAll(".views button").forEach((button, place) =>
-      button.setAttribute("aria-pressed", String(place === index)));
-    legend(figure, view);
-    if (drawn.has(figure)) paint(figure);
-    else colourSwatches(figure);
+});
+// Arrows move along a row of buttons; Escape closes the list of streams.
+document.addEventListener("keydown", (event) => {
+  const row = event.target.closest(".keys"), menu = event.target.closest("details.menu");
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (row && step && event.target.matches("button")) {
+    const buttons = [...row.querySelectorAll("button")];
+    buttons[(buttons.indexOf(event.target) + step + buttons.length) % buttons.length].focus();
+    event.preventDefault();
   }
-
-  function draw(figure) {
-    if (!drawn.has(figure)) paint(figure);
-    drawn.add(figure);
+  if (menu && event.key === "Escape") {
+    menu.open = false;
+    menu.querySelector("summary").focus();
   }
+});
+document.addEventListener("toggle", ({ target }) => {
+  if (target.matches?.(".numbers") && target.open) tabulate(target.closest("[data-figure]"));
+}, true);
+prefersDark.addEventListener("change", repaint);
+addEventListener("hashchange", () => {
+  readAddress();
+  settle();
+  figures.filter((figure) => figure !== compared).concat(comparing()).forEach(arrange);
+  repaint();
+  goTo(place());
+});
+addEventListener("beforeprint", () => { printing = true; paintAll(); });
+addEventListener("afterprint", () => { printing = false; repaint(); });
 
-  function legend(figure, view) {
-    const kinds = new Map();
-    for (const panel of view.panels) for (const series of panel.series) {
-      if (!kinds.has(series.key)) kinds.set(series.key, series.kind);
-    }
-    figure.querySelector(".legend").replaceChildren(...[...kinds].map(([key, kind]) => {
-      const button = element("button", { type: "button" });
-      button.dataset.key = key;
-      button.append(element("i", { className: kind === "marks" ? "dashed" : "" }), key);
-      return button;
-    }));
-    pressButtons();
-  }
-
-  function pressButtons() {
-    document.querySelectorAll("button[data-key]").forEach((button) =>
-      button.setAttribute("aria-pressed", String(!hidden.has(button.dataset.key))));
-  }
-
-  function colourSwatches(root) {
-    root.querySelectorAll("i").forEach((swatch) => {
-      const key = swatch.dataset.ink ?? swatch.closest("[data-key]")?.dataset.key;
-      if (key !== undefined) swatch.style.setProperty("--swatch", ink(key));
-    });
-  }
-
-  function repaint() {
-    colourSwatches(document);
-    pressButtons();
-    for (const figure of drawn) paint(figure);
-  }
-
-  // Boxes of all figures first, so that no link misses its target by later growth.
-  const figures = [...document.querySelectorAll("[data-figure]")];
-  figures.forEach((figure) => show(figure, 0));
+readAddress();
+fillStreams();
+if (comparing().length) fillMeasures();
+else if (compared) compared.hidden = true;
+swatches(document);
+settle();
+for (const name of chosen.views.keys()) {
+  const figure = document.getElementById(name);
+  if (figures.includes(figure)) arrange(figure);
+}
+comparing().forEach(arrange);
+// Plotly is read after this, as it takes most of the time.
+addEventListener("DOMContentLoaded", () => {
   const watcher = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) draw(target);
-  }, { rootMargin: "800px" });
-  figures.forEach((figure) => watcher.observe(figure));
-
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (!button) return;
-    if (button.dataset.view !== undefined) {
-      show(button.closest("[data-figure]"), Number(button.dataset.view));
-    } else if (button.dataset.key !== undefined) {
-      const key = button.dataset.key;
-      if (!hidden.delete(key)) hidden.add(key);
-      repaint();
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting) near.add(target);
+      else near.delete(target);
+      if (isIntersecting) ask(target);
     }
-  });
-  document.addEventListener("dblclick", (event) => {
-    const key = event.target.closest("button")?.dataset.key;
-    if (key === undefined) return;
-    const others = Object.keys(page.inks).filter((name) => name !== key);
-    const alone = others.every((name) => hidden.has(name));
-    hidden.clear();
-    if (!alone) others.forEach((name) => hidden.add(name));
-    repaint();
-  });
-  dark.addEventListener("change", repaint);
-  addEventListener("beforeprint", () => {
-    printing = true;
-    figures.forEach(draw);
-    repaint();
-  });
-  addEventListener("afterprint", () => { printing = false; repaint(); });
-  colourSwatches(document);
-})();
+  }, { rootMargin: "500px" });
+  figures.forEach((figure) => watcher.observe(figure));
+  if (place()) goTo(place());
+});
