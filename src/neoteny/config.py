@@ -293,7 +293,26 @@ class Study(_Data):
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("bp", "l2", "l2_er")
     seeds: Count = 3
     first_seed: Seed = Field(default=0, description="others than those that settings were tuned on")
+    tuned_on: tuple[Seed, ...] = Field(
+        default=(), description="seeds that the settings were chosen on, which no run may have"
+    )
     streams: Annotated[dict[Name, Setting], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _settings_are_judged_on_other_seeds(self) -> "Study":
+        seeds = range(self.first_seed, self.first_seed + self.seeds)
+        if both := sorted(set(seeds) & set(self.tuned_on)):
+            free = next(
+                first
+                for first in range(2**31)
+                if not set(range(first, first + self.seeds)) & set(self.tuned_on)
+            )
+            raise ValueError(
+                f"the settings were tuned on seeds {', '.join(map(str, self.tuned_on))}, and would "
+                f"be flattered by runs with {'them' if len(both) > 1 else both[0]}. Pass `--set "
+                f"first_seed={free}`, or fewer seeds"
+            )
+        return self
 
 
 def validated(model: type[_Data], data: dict[str, Any]) -> Any:
@@ -317,11 +336,19 @@ def changed(study: Study, changes: Mapping[str, Any]) -> Study:
         if steps[0] in Study.model_fields:
             _put(data, steps, value_of(text), path)
         elif steps[0] in Setting.model_fields:
-            for setting in data["streams"].values():
+            for setting in _settings(data):
                 _put(setting, steps, value_of(text), path)
         else:
             raise unknown("field", steps[0], {*Study.model_fields, *Setting.model_fields})
     return validated(Study, data)
+
+
+def _settings(data: dict) -> list[dict]:
+    """Those of all streams, which an earlier change may have put something else in the place of."""
+    streams = data["streams"]
+    if not isinstance(streams, dict) or not all(isinstance(one, dict) for one in streams.values()):
+        validated(Study, data)
+    return [*streams.values()]
 
 
 def _put(data: dict, steps: list[str], value: Any, path: str) -> None:
@@ -343,7 +370,7 @@ def value_of(text: Any) -> Any:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of too many digits, brackets too deep
         return text
 
 
@@ -355,6 +382,8 @@ def _explain(model: type[_Data], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"`{path}` is missing, and has no default."
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and not path:  # of the whole
+        return f"{reason[0].upper()}{reason[1:]}."
     if first["type"] == "value_error" and isinstance(first["input"], dict):  # of several fields
         return f"`{path}`: {reason}."
     return f"`{path}` is {first['input']!r}: {reason[0].lower()}{reason[1:]}."

@@ -4,10 +4,11 @@ So a grid needs nothing that a study does not have: its runs are stored, resumed
 reported as any others.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from neoteny import sweep
 from neoteny.config import RunConfig, Setting, Study, changed, validated, value_of
 from neoteny.errors import UserError, unknown
 from neoteny.methods import METHODS, make
+
+if TYPE_CHECKING:
+    from neoteny.report.sensitivity import Tried
 
 SHORT = {"lr": "training.learning_rate"}
 """Names that people say."""
@@ -42,19 +46,20 @@ def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunCon
     **Raises:** `UserError` if there is no such field, it is named twice, a method has a value of
     its own for it, a value does not fit or is there twice, or two combinations would have one name.
     """
-    resolved = {name: _resolved(name) for name in axes}
+    paths = {name: resolved(name) for name in axes}
     axes = {name: [_stripped(value) for value in values] for name, values in axes.items()}
-    _check(study, axes, resolved)
-    own = {name: path for name, path in resolved.items() if path.split(".")[0] in METHODS}
+    _check(study, axes, paths)
+    own = {name: path for name, path in paths.items() if path.split(".")[0] in METHODS}
     if strangers := {path.split(".")[0] for path in own.values()} - set(study.methods):
         stranger = min(strangers)
         raise UserError(
             f"The grid varies `{stranger}`, which is not run. Add it: `--methods "
             f"{','.join([*study.methods, stranger])}`."
         )
+    _refuse_many(study, axes, own)
     runs, points = [], {}
     for general in _combinations(axes, [name for name in axes if name not in own]):
-        at = changed(study, {resolved[name]: value for name, value in general.items()})
+        at = changed(study, {paths[name]: value for name, value in general.items()})
         for run in sweep.expand(at):
             mine = [name for name, path in own.items() if path.split(".")[0] == run.method]
             for special in _combinations(axes, mine):
@@ -68,6 +73,15 @@ def expand(study: Study, axes: Mapping[str, Sequence[Any]]) -> tuple[list[RunCon
                     )
                 runs.append(_at(run, name, {own[axis]: special[axis] for axis in mine}))
     return runs, points
+
+
+def _refuse_many(study: Study, axes: Mapping[str, Sequence[Any]], own: Mapping[str, str]) -> None:
+    """Count before anything is built: a few axes make any number of combinations."""
+    size = lambda names: math.prod(len(axes[name]) for name in names)
+    mine = lambda method: [name for name, path in own.items() if path.split(".")[0] == method]
+    of_methods = sum(size(mine(method)) for method in {*study.methods})
+    general = size(name for name in axes if name not in own)
+    sweep.refuse_many(len(study.streams) * study.seeds * general * of_methods)
 
 
 def _stripped(value: Any) -> Any:
@@ -98,7 +112,7 @@ def _combinations(axes: Mapping[str, Sequence[Any]], names: Sequence[str]) -> li
     return [dict(zip(names, values, strict=True)) for values in every]
 
 
-def _resolved(name: str) -> str:
+def resolved(name: str) -> str:
     """The path that an axis means: `METHOD.HYPERPARAMETER`, or that of a setting's field."""
     if name in SHORT:
         return SHORT[name]
@@ -149,27 +163,18 @@ def best(connection: Any, points: Mapping[str, Point]) -> list[dict[str, Any]]:
 
     **Raises:** `UserError` if a run is there twice.
     """
-    from neoteny.report import data
-
-    data.refuse_twice(connection)
-    rows = []
-    for section in data.sections(connection):
-        if section.stream not in points:
-            continue
-        point = points[section.stream]
-        metric = data.metric(connection, section)
-        for method, scores, others in _scores(connection, section, metric):
-            rows.append(
-                {
-                    "stream": point.stream,
-                    "method": method,
-                    **{axis: str(value) for axis, value in point.values.items()},
-                    "metric": metric,
-                    "score": float(np.mean(scores)) if scores else None,
-                    "seeds": len(scores),
-                    "unfinished": others,
-                }
-            )
+    rows = [
+        {
+            "stream": one.stream,
+            "method": one.method,
+            **{axis: str(value) for axis, value in one.values.items()},
+            "metric": one.metric,
+            "score": float(np.mean(one.scores)) if one.scores else None,
+            "seeds": len(one.scores),
+            "unfinished": one.unfinished,
+        }
+        for one in tried(connection, points)
+    ]
     last = -np.inf
     order = lambda row: (
         row["stream"], row["method"], row["unfinished"],
@@ -178,22 +183,22 @@ def best(connection: Any, points: Mapping[str, Point]) -> list[dict[str, Any]]:
     return sorted(rows, key=order)
 
 
-def _scores(connection: Any, section: Any, metric: str) -> list[tuple[str, list[float], int]]:
-    from neoteny.report import data
+def tried(connection: Any, points: Mapping[str, Point]) -> "list[Tried]":
+    """What each method came to at each setting, seed by seed.
 
-    runs = data.source(connection, "runs", status="VARCHAR")
-    tasks = data.source(connection, "tasks", **{metric: "DOUBLE"})
-    found: dict[str, tuple[list[float], list[str]]] = {}
-    for method, status, score in connection.execute(
-        f'SELECT method, status, (SELECT avg("{metric}") FROM {tasks} AS tasks WHERE '
-        "(tasks.study, tasks.stream, tasks.method, tasks.seed) = "
-        f'(runs.study, runs.stream, runs.method, runs.seed) AND isfinite("{metric}")) '
-        f"FROM {runs} AS runs WHERE study = ? AND stream = ? ORDER BY method, seed",
-        list(section),
-    ).fetchall():
-        scores, others = found.setdefault(method, ([], []))
-        if status == "finished" and score is not None:
-            scores.append(score)
-        else:
-            others.append(status)
-    return [(method, scores, len(others)) for method, (scores, others) in found.items()]
+    **Raises:** `UserError` if a run is there twice.
+    """
+    from neoteny.report import data
+    from neoteny.report.sensitivity import Tried
+
+    data.refuse_twice(connection)
+    runs: dict[tuple, list[data.Score]] = {}
+    for run in data.scores(connection):
+        if run.section.stream in points:
+            runs.setdefault((run.section, run.method, run.metric), []).append(run)
+    found = []
+    for (section, method, metric), own in runs.items():
+        stream, values = points[section.stream]
+        scores = tuple(run.score for run in own if run.score is not None)
+        found.append(Tried(stream, method, values, metric, scores, len(own) - len(scores)))
+    return found

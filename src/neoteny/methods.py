@@ -1,13 +1,14 @@
 """Methods: the named recipes a person compares, each a few lines over the interventions.
 
 A method is a function of its hyperparameters, read off its signature, that returns a `Method`.
-To add one of your own, write such a function and `METHODS["its_name"] = function`.
+To add one of your own, write such a function and `METHODS["its_name"] = function`. A
+hyperparameter that is to be tuned says within what: `x: Annotated[float, Range(1e-4, 1)] = 0.1`.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import optax
 
@@ -36,17 +37,34 @@ class Method(NamedTuple):
     surgery: bool = False
 
 
+class Range(NamedTuple):
+    """Where a hyperparameter is searched unless told otherwise, both ends included.
+
+    `log`: all its decades alike, rather than all its values.
+    """
+
+    low: float
+    high: float
+    log: bool = True
+
+
+# Around what the methods' own papers tried on images; on other streams others may do better.
+Decay = Annotated[float, Range(1e-6, 1e-2)]
+Strength = Annotated[float, Range(1e-5, 1e-1)]
+Rate = Annotated[float, Range(1e-6, 1e-2)]
+
+
 def bp() -> Method:
     """Plain backprop: the control that everything is compared with."""
     return Method()
 
 
-def l2(*, weight_decay: float = 1e-3) -> Method:
+def l2(*, weight_decay: Decay = 1e-3) -> Method:
     """Coupled weight decay on all parameters."""
     return Method(gradient=_decay(weight_decay))
 
 
-def er(*, strength: float = 1e-2, every: int = 20, layers: int = 0) -> Method:
+def er(*, strength: Strength = 1e-2, every: int = 20, layers: int = 0) -> Method:
     """Effective feature rank (Prakash et al., 2026) without its L2.
 
     `every=k`: a separate ascent step of size `strength` after every `k` mini-batches, on their
@@ -57,7 +75,7 @@ def er(*, strength: float = 1e-2, every: int = 20, layers: int = 0) -> Method:
 
 
 def l2_er(
-    *, weight_decay: float = 1e-3, strength: float = 1e-2, every: int = 20, layers: int = 0
+    *, weight_decay: Decay = 1e-3, strength: Strength = 1e-2, every: int = 20, layers: int = 0
 ) -> Method:
     """L2 and effective feature rank together (Prakash et al., 2026).
 
@@ -83,13 +101,13 @@ def l2_er(
     )
 
 
-def cbp(*, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99) -> Method:
+def cbp(*, replacement_rate: Rate = 1e-4, maturity: int = 100, decay: float = 0.99) -> Method:
     """Continual backprop (Dohare et al., 2024): units of least utility start over."""
     return _replacing(act.continual_backprop, replacement_rate, maturity, decay)
 
 
 def published_cbp(
-    *, replacement_rate: float = 1e-4, maturity: int = 100, decay: float = 0.99
+    *, replacement_rate: Rate = 1e-4, maturity: int = 100, decay: float = 0.99
 ) -> Method:
     """Continual backprop as the main paper's code has it: units of *most* utility start over.
 
@@ -114,7 +132,12 @@ def _replacing(
     )
 
 
-def snp(*, shrink: float = 0.8, perturb: float = 0.2, every: int = 0) -> Method:
+def snp(
+    *,
+    shrink: Annotated[float, Range(0.1, 1.0, log=False)] = 0.8,
+    perturb: Annotated[float, Range(1e-3, 1.0)] = 0.2,
+    every: int = 0,
+) -> Method:
     """Shrink and perturb (Ash & Adams, 2020).
 
     `every=0`: at the start of each task, as in the paper; it needs to know the boundary.
@@ -133,12 +156,12 @@ def snp(*, shrink: float = 0.8, perturb: float = 0.2, every: int = 0) -> Method:
     )
 
 
-def layernorm_l2(*, weight_decay: float = 1e-4) -> Method:
+def layernorm_l2(*, weight_decay: Decay = 1e-4) -> Method:
     """Layer normalisation before each activation, and L2 (Lyle et al., 2024)."""
     return Method(network=MappingProxyType({"layer_norm": True}), gradient=_decay(weight_decay))
 
 
-def spectral(*, strength: float = 1e-3, power: int = 2, target: float = 1.0) -> Method:
+def spectral(*, strength: Strength = 1e-3, power: int = 2, target: float = 1.0) -> Method:
     """Spectral regularisation (Lewandowski et al., 2025): top singular values near `target`."""
     if power < 1:
         raise UserError(
@@ -150,7 +173,7 @@ def spectral(*, strength: float = 1e-3, power: int = 2, target: float = 1.0) -> 
     return Method(penalties=lambda network: (act.spectral(strength, power=power, target=target),))
 
 
-def l2_init(*, strength: float = 1e-3) -> Method:
+def l2_init(*, strength: Strength = 1e-3) -> Method:
     """Regenerative regularisation (Kumar et al., 2023): L2 towards the initial parameters."""
     if not _positive("strength", strength):
         return Method()
@@ -202,6 +225,17 @@ def hyperparameter_defaults(name: str) -> dict[str, Any]:
     """A method's hyperparameters and their values unless changed."""
     parameters = inspect.signature(METHODS[name]).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}
+
+
+def search_ranges(name: str) -> dict[str, Range]:
+    """The hyperparameters of a method that declare where they are to be searched, and where."""
+    parameters = inspect.signature(METHODS[name], eval_str=True).parameters.values()
+    return {
+        parameter.name: mark
+        for parameter in parameters
+        for mark in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(mark, Range)
+    }
 
 
 def needs_boundary(name: str) -> bool:
