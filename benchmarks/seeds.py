@@ -37,7 +37,7 @@ def main() -> None:
             def go():
                 out = Path(scratch) / str(next(number))
                 # the pool itself, so that a single run, too, has one process bound to one core
-                ended = sweep._Pool(runs, out, None, (), lambda config, done: None).work(2)
+                ended = sweep.Pool(runs, out, None, (), lambda config, done: None).work(2)
                 assert {outcome.status for outcome in ended} == {"finished"}
 
             return go

@@ -50,7 +50,7 @@ PLUGIN = '''
 
 
     METHODS["killed"] = killed
-    METHODS["fine"] = fine
+    METHODS["fine"] = METHODS["cut"] = fine
 '''
 
 
@@ -64,7 +64,7 @@ def processes(scratch, monkeypatch):
 
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
-    for name in ("killed", "fine"):  # what the file adds to this process goes again
+    for name in ("killed", "fine", "cut"):  # what the file adds to this process goes again
         monkeypatch.setitem(METHODS, name, None)
     path = tmp_path / "faults.py"
     path.write_text(textwrap.dedent(PLUGIN))
@@ -72,23 +72,31 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_a_process_that_dies_fails_its_run_alone(tmp_path, plugin, processes):
-    study = tiny.study(methods=["killed", "fine", "bp"], **PLAIN)
+    """And one that is told to give up a run gives up that one."""
+    study = tiny.study(methods=["killed", "fine", "cut"], **PLAIN)
     seen = []
+
+    def on_task(config, done, value):
+        seen.append((config.method, done))
+        return "enough" if (config.method, done) == ("cut", 1) else None
+
     results = neoteny.run(
         study,
         out=tmp_path / "out",
         jobs=2,
         plugins=[plugin],
-        on_task=lambda config, done, value: seen.append((config.method, done)),
+        on_task=on_task,
     )
     ended = {outcome.config.method: outcome for outcome in results.outcomes}
-    assert list(ended) == ["killed", "fine", "bp"]
+    assert list(ended) == ["killed", "fine", "cut"]
+    status = {"killed": "failed", "fine": "finished", "cut": "pruned"}
     for method, outcome in ended.items():
-        assert outcome.status == ("failed" if method == "killed" else "finished")
+        assert outcome.status == status[method]
         assert (outcome.reason or "").startswith("its process ended") == (method == "killed")
         assert (method, 3) in seen
-    statuses = {row["method"]: row["status"] for row in store.status(tmp_path / "out")}
-    assert statuses == {"fine": "finished", "killed": "interrupted", "bp": "finished"}
+    kept = {row["method"]: row for row in store.status(tmp_path / "out")}
+    assert {name: row["status"] for name, row in kept.items()} == status | {"killed": "interrupted"}
+    assert (kept["cut"]["tasks_done"], kept["cut"]["reason"]) == (1, "enough")
     assert "fine" in METHODS  # the plugin was loaded here, and its method ran in the workers
 
 
@@ -135,9 +143,9 @@ def test_runs_live_below_the_folder_by_stream_method_and_seed():
 
 def test_a_worker_prefers_runs_whose_code_it_holds_then_those_nobody_holds():
     runs = sweep.expand(tiny.study(methods=["bp", "l2", "er"], seeds=2))
-    pool = sweep._Pool(runs, Path("out"), None, (), lambda config, done: None)
-    pool.workers = {"a": sweep._Worker(None, None, {("labels", "bp")})}
-    taken = [pool._next(held) for held in ({("labels", "l2")}, set(), {("labels", "bp")}, set())]
+    pool = sweep.Pool(sweep.Listed(runs), Path("out"), None, (), lambda config, done: None)
+    pool.workers = {"a": sweep.Member(None, None, {("labels", "bp")})}
+    taken = [pool._take(held) for held in ({("labels", "l2")}, set(), {("labels", "bp")}, set())]
     assert [(run.method, run.seed) for run in taken] == [("l2", 0), ("l2", 1), ("bp", 0), ("er", 0)]
 
 

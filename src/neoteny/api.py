@@ -1,18 +1,21 @@
 """The whole job from Python: run a study, ask its tables, read its verdict, write its report."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neoteny import store, studies, sweep
+from neoteny import cluster, store, studies, sweep
 from neoteny.config import RunConfig, Study, changed, validated
 from neoteny.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from neoteny.estimate import Estimate
     from neoteny.methods import Method
+    from neoteny.report.figures import Figure
     from neoteny.report.leaderboard import Standing
     from neoteny.studies import Verdict
 
@@ -29,13 +32,15 @@ class Results(NamedTuple):
 
     def verdict(self, study: str | None = None) -> "list[Verdict]":
         """What the runs say about each claim of their own study, or of the one that is named."""
-        return studies.judge(store.connect(self.folder, spectra=False), study)
+        with store.asking():
+            return studies.judge(store.connect(self.folder, spectra=False), study)
 
     def table(self) -> list[dict[str, Any]]:
         """The methods of every stream side by side, as rows."""
         from neoteny import report
 
-        return report.methods_summary(store.connect(self.folder, spectra=False))
+        with store.asking():
+            return report.methods_summary(store.connect(self.folder, spectra=False))
 
     def report(self, path: Path | str | None = None, *, episodes: bool = False) -> Path:
         """Write the self-contained HTML report; by default `report.html` in the folder.
@@ -44,20 +49,22 @@ class Results(NamedTuple):
         """
         from neoteny import report
 
-        shown = []
+        shown, tuned = [], (self.folder / store.TUNING).exists()  # which makes no claim
         if episodes:
             from neoteny.episodes import of_runs
 
             shown = of_runs(self.folder)
 
-        return report.write(
-            store.connect(self.folder),
-            Path(path or self.folder / "report.html"),
-            title=_title(self.folder),
-            verdict=[verdict._asdict() for verdict in self.verdict()],
-            reproduce=_reproduce(self.folder),
-            episodes=shown,
-        )
+        with store.asking():
+            return report.write(
+                store.connect(self.folder),
+                Path(path or self.folder / "report.html"),
+                title=_title(self.folder),
+                verdict=None if tuned else [verdict._asdict() for verdict in self.verdict()],
+                reproduce=_reproduce(self.folder),
+                episodes=shown,
+                settings=self.sensitivity(),
+            )
 
     def leaderboard(
         self, path: Path | str | None = None, methods: str | Sequence[str] | None = None
@@ -65,9 +72,10 @@ class Results(NamedTuple):
         """How methods stand over all streams; also as a page, by default `leaderboard.html`."""
         from neoteny.report import leaderboard
 
-        connection = store.connect(self.folder, spectra=False)
-        found = leaderboard.standing(connection, None if methods is None else _listed(methods))
-        leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
+        with store.asking():
+            connection = store.connect(self.folder, spectra=False)
+            found = leaderboard.standing(connection, None if methods is None else _listed(methods))
+            leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
         return found
 
     def settings(self) -> list[dict[str, Any]]:
@@ -77,19 +85,31 @@ class Results(NamedTuple):
         """
         from neoteny import grid
 
-        points = {
-            name: grid.Point(**point)
-            for name, point in _recalled(self.folder).get("grid", {}).items()
-        }
-        return grid.best(store.connect(self.folder, spectra=False), points) if points else []
+        points = _points(self.folder)
+        with store.asking():
+            return grid.best(store.connect(self.folder, spectra=False), points) if points else []
+
+    def sensitivity(self) -> "list[Figure]":
+        """The score against each setting that was varied, by a grid here or a tuning below."""
+        from neoteny import grid
+        from neoteny.report import sensitivity
+
+        tried = []
+        for folder in (self.folder, self.folder / "tuning"):
+            if (points := _points(folder)) and store.find_runs(folder):
+                tried += grid.tried(store.connect(folder, spectra=False), points)
+        return sensitivity(tried)
 
     def figures(self, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
         """Write each figure of the report, and `overview.png` of them all, into `figures/`."""
         from neoteny import report
 
-        connection, folder = store.connect(self.folder), self.folder / "figures"
-        drawn = report.save_figures(connection, folder, formats=tuple(formats))
-        return [*drawn, report.save_overview(connection, folder / "overview.png")]
+        with store.asking():
+            connection, folder = store.connect(self.folder), self.folder / "figures"
+            drawn = report.save_figures(
+                connection, folder, formats=tuple(formats), settings=self.sensitivity()
+            )
+            return [*drawn, report.save_overview(connection, folder / "overview.png")]
 
 
 def plan(
@@ -139,7 +159,8 @@ def run(
     out: Path | str | None = None,
     methods: "str | Sequence[str | Callable[..., Method]] | None" = None,
     seeds: int | None = None,
-    jobs: int = 1,
+    on: str = "local",
+    jobs: int | None = None,
     together: bool | None = None,
     data: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
@@ -160,8 +181,12 @@ def run(
     - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
       `"bp,l2_er"`. Those of the study if not given.
     - `seeds`: how many, counted from the study's `first_seed`.
-    - `jobs`: processes, each on its own share of the cores; an accelerator is used by one. With
-      more than one, methods of your own must come as a file in `plugins`, which each loads.
+    - `on`: `local` for this machine; `ray`, `ray://HOST:PORT` or `HOST:PORT` for the cores of a
+      cluster, see `docs/clusters.md`: `out`, `data` and `plugins` must be the same on all of its
+      nodes.
+    - `jobs`: processes, by default one, each on its own share of the cores; an accelerator is used
+      by one. On Ray the most workers at once, by default one for each of its CPUs. With more than
+      one process, methods of your own must come as a file in `plugins`, which each loads.
     - `together`: whether all seeds of a method on a stream learn in lockstep, as one compiled
       program in one process, whatever `jobs`; on an accelerator if not given, but for agents whose
       environment is not compiled. Their numbers agree with those of runs apart but for rounding,
@@ -180,6 +205,7 @@ def run(
     from neoteny import loop, rl
     from neoteny import plugins as plugin_files
 
+    apart = _apart(on, together)
     paths = [Path(path) for path in plugins]
     for path in paths:
         plugin_files.load(path)
@@ -188,31 +214,41 @@ def run(
     )
     on_host = any(rl.on_host(setting.stream.environment) for setting in asked.streams.values())
     on_cpu = loop.on_cpu()
-    together = not on_cpu and not on_host if together is None else together
-    local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
-    if local and jobs > 1 and not together:
-        raise UserError(
-            f"`jobs` is {jobs}, but `{local[0].__name__}` lives in this process alone. Put it in a "
-            "file that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1`."
-        )
+    together = not (on_cpu or on_host or apart) if together is None else together
+    if not together:
+        refuse_local(methods, jobs, on if apart else None)
     folder = Path(out or Path("runs") / asked.name)
     source = Path(data) if data else None
     runs, points = runs_of(asked, grid, part)
     if together:
         loop.refuse_together(runs)
-    _check(runs, folder, source, download)
-    _remember(asked, folder, points)
+    check(runs, folder, source, download)
+    remember(asked, folder, points)
     on_start(runs)
-    outcomes = sweep.run_all(
-        runs,
-        folder,
-        jobs=jobs if on_cpu else 1,  # runs apart take turns on an accelerator
-        data=source,
-        plugins=paths,
-        on_task=on_task,
-        together=together,
-    )
+    told: dict[str, Any] = {"data": source, "plugins": paths, "on_task": on_task}
+    if apart:
+        outcomes = cluster.run_all(runs, folder, on=on, jobs=jobs, **told)
+    else:
+        turns = (jobs or 1) if on_cpu else 1  # runs apart take turns on an accelerator
+        outcomes = sweep.run_all(runs, folder, jobs=turns, together=together, **told)
     return Results(folder, tuple(outcomes))
+
+
+def _apart(on: str, together: bool | None) -> bool:
+    """Whether runs go to a cluster, each apart from the others; refuses what is no place."""
+    if on == "local":
+        return False
+    if on == "slurm":
+        raise UserError(
+            "`on` is slurm, which takes a script: `neoteny run STUDY --on slurm` prints it."
+        )
+    cluster.check(on)
+    if together:
+        raise UserError(
+            f"`together` puts all seeds of a method into one process, but `on` is {on}, where "
+            "runs go apart. Leave one of them out."
+        )
+    return True
 
 
 def estimate(
@@ -244,6 +280,21 @@ def estimate(
     return sweep.estimate(runs, jobs=jobs, data=source, plugins=paths)
 
 
+def refuse_local(
+    methods: "str | Sequence[str | Callable[..., Method]] | None",
+    jobs: int | None,
+    on: str | None = None,
+) -> None:
+    """Refuse methods that are functions of this process where others are to run them."""
+    local = [recipe for recipe in _listed(methods or ()) if callable(recipe)]
+    if local and (on or (jobs or 1) > 1):
+        asking = f"`on` is {on}" if on else f"`jobs` is {jobs}"
+        raise UserError(
+            f"{asking}, but `{local[0].__name__}` lives in this process alone. Put it in a file "
+            "that adds it to METHODS and pass `plugins=[file]`, or use `jobs=1` here."
+        )
+
+
 def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]:
     """A text with commas, as people type it, stands for the list of its names."""
     if isinstance(methods, str):
@@ -251,26 +302,29 @@ def _listed(methods: "str | Sequence[str | Callable[..., Method]]") -> list[Any]
     return list(methods)
 
 
-def _datasets(runs: list[RunConfig]) -> list[str]:
+def _datasets(runs: Sequence[RunConfig]) -> list[str]:
     """The data sets that runs learn from; agents have none."""
     learners = [config.setting for config in runs if config.setting.agent is None]
     return sorted({setting.stream.dataset for setting in learners})
 
 
-def _check(runs: list[RunConfig], folder: Path, data: Path | None, download) -> None:
+def check(runs: Sequence[RunConfig], folder: Path, data: Path | None, download) -> None:
     """Find at the door what would make a run fail, and say it before any is started."""
     from neoteny import loop, streams
 
-    for name in _datasets(runs):
+    place = partial(sweep.folder_of, folder)
+    ended = lambda config: store.ended(place(config), config.model_dump(mode="json"))
+    todo = [config for config in runs if not ended(config)]
+    for name in _datasets(todo):
         streams.load(name, folder=data, progress=download)
-    for config in runs:
+    for config in todo:
         try:
-            loop.check(config, sweep.folder_of(folder, config), data=data)
+            loop.check(config, place(config), data=data)
         except UserError:
             raise
         except Exception as error:  # of a method, stream or probe that somebody is still writing
-            place = f"`{config.method}` on `{config.stream}` cannot be built"
-            raise UserError(f"{place}: {sweep.in_one_line(error)}.") from error
+            which = f"`{config.method}` on `{config.stream}` cannot be built"
+            raise UserError(f"{which}: {sweep.in_one_line(error)}.") from error
 
 
 def runs_of(
@@ -293,39 +347,72 @@ def runs_of(
     return runs[place::parts], points
 
 
-def _remember(study: Study, folder: Path, points: Mapping[str, Any]) -> None:
-    document = {"study": study.model_dump(mode="json"), "command": _whole(sys.argv[1:])}
-    known = _recalled(folder).get("grid", {})
-    if points or known:
-        document["grid"] = known | {name: point._asdict() for name, point in points.items()}
-    store.write_text(folder / "study.json", json.dumps(document, indent=2))
+def remember(study: Study, folder: Path, points: Mapping[str, Any]) -> None:
+    """Keep in `folder` what was asked for, and add what the names of these streams mean."""
+    command = [without_password(word) for word in _whole(sys.argv[1:])]
+    document = {"study": study.model_dump(mode="json"), "command": command}
+    with store.hold(folder):  # or of two sweeps that start at once, one's points would be lost
+        known = _points(folder) | dict(points)
+        if known:
+            document["grid"] = {name: point._asdict() for name, point in known.items()}
+        store.write_text(folder / "study.json", json.dumps(document, indent=2))
+
+
+def without_password(word: str) -> str:
+    """`word` as it may be shown and kept: if it is a URL, without the password in it."""
+    word = re.sub(r"(://[^:/@]*):.*@", r"\1@", word)
+    return re.sub(r"(?<=[?&])password=[^&]*&?", "", word)
 
 
 def _whole(words: Sequence[str]) -> list[str]:
-    """A command without `--part`: that of which it carried out one."""
-    kept = [word for word in words if not word.startswith("--part=")]
-    place = kept.index("--part") if "--part" in kept else len(kept)
-    return [*kept[:place], *kept[place + 2 :]]
+    """A command without `--part` and `--on`: which runs it carried out, and where, is its own."""
+    kept = list(words)
+    for option in ("--part", "--on"):
+        kept = [word for word in kept if not word.startswith(f"{option}=")]
+        place = kept.index(option) if option in kept else len(kept)
+        kept = [*kept[:place], *kept[place + 2 :]]
+    return kept
 
 
-def _recalled(folder: Path) -> dict[str, Any]:
+def _recalled(folder: Path, what: str, kind: type) -> Any:
+    """What `study.json` says of something, if it is of that kind; else nothing of it."""
     try:
-        return json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        content = (folder / "study.json").read_text(encoding="utf-8", errors="replace")
+        found = json.loads(content)[what]
+        json.dumps(found, ensure_ascii=False).encode()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return kind()
+    return found if isinstance(found, kind) else kind()
+
+
+def _points(folder: Path) -> dict[str, Any]:
+    """Of a grid that was swept: which setting each stream's name means."""
+    from neoteny import grid
+
+    return {
+        name: grid.Point(point["stream"], point["values"])
+        for name, point in _recalled(folder, "grid", dict).items()
+        if isinstance(point, dict)
+        and isinstance(point.get("stream"), str)
+        and isinstance(point.get("values"), dict)
+    }
 
 
 def _title(folder: Path) -> str:
-    study = _recalled(folder).get("study", {})
-    return study.get("title") or study.get("name") or folder.name
+    return _named(folder, "title") or _named(folder, "name") or folder.name
+
+
+def _named(folder: Path, what: str) -> str:
+    name = _recalled(folder, "study", dict).get(what, "")
+    return name if isinstance(name, str) else ""
 
 
 def _reproduce(folder: Path) -> str:
     import shlex
 
-    name = _recalled(folder).get("study", {}).get("name", folder.name)
-    command = _recalled(folder).get("command") or ["run", name]
-    arguments = (
-        shlex.join(command) if command[:1] in (["run"], ["sweep"]) else f"run {shlex.quote(name)}"
-    )
-    return f"neoteny {arguments}"
+    name = _named(folder, "name") or folder.name
+    command = _recalled(folder, "command", list)
+    trains = command[:1] in (["run"], ["sweep"], ["tune"])
+    if not trains or not all(isinstance(word, str) for word in command):
+        command = ["run", name]
+    return f"neoteny {shlex.join(command)}"

@@ -1,7 +1,6 @@
 """`neoteny run` and `neoteny sweep`: train what a study names, print what it says."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,13 +20,6 @@ from neoteny.cli.common import (
     print_table,
     say,
 )
-
-
-class Place(StrEnum):
-    """Where runs are carried out."""
-
-    local = "local"
-    slurm = "slurm"
 
 
 @app.command("sweep", help="Run a study at every combination of `--grid`; else the same as `run`.")
@@ -52,7 +44,9 @@ def run(
     ] = None,
     methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes; by default one per core, here or of the cluster.")
+    ] = None,
     together: Annotated[
         bool | None,
         typer.Option(
@@ -77,8 +71,13 @@ def run(
         typer.Option(metavar="I/N", help="Only every N-th run from the I-th, counted from 0."),
     ] = None,
     on: Annotated[
-        Place, typer.Option(help="`slurm` starts nothing and prints a job array of --part's.")
-    ] = Place.local,
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="`ray`, `ray://HOST:PORT` or `HOST:PORT`: the cores of a cluster. `slurm` starts "
+            "nothing and prints a job array of --part's.",
+        ),
+    ] = "local",
     parts: Annotated[
         int | None, typer.Option(help="Jobs of that array, one a run at most; by default 10.")
     ] = None,
@@ -87,20 +86,26 @@ def run(
     output: FormatOption = Format.table,
 ) -> None:
     """Run a study, or continue it; print the methods and the verdict; write report.html."""
-    from neoteny import api, studies, sweep
+    from neoteny import api, cluster, studies, sweep
     from neoteny.errors import UserError
     from neoteny.progress import Progress
 
     own_process_settings()
     if jobs is not None and jobs < 1:
         raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
-
+    if abroad := on not in ("local", "slurm"):
+        cluster.check(on)
+        if estimate and jobs is None:
+            raise UserError(
+                f"`--estimate` times a run here, and does not ask how many cores {on} has; pass "
+                "their number as `--jobs`, too."
+            )
     axes, share = _axes(grid or []), _part(part)
-    if parts is not None and on is not Place.slurm:
+    if parts is not None and on != "slurm":
         raise UserError(
             f"`--parts` is {parts}, but goes with `--on slurm`; here pass `--part I/N`."
         )
-    if part is not None and on is Place.slurm:
+    if part is not None and on == "slurm":
         raise UserError("`--part` is one job's, and `--on slurm` makes them all; leave it out.")
     asked: dict[str, Any] = {
         "scale": scale,
@@ -108,7 +113,7 @@ def run(
         "methods": methods,
         "seeds": seeds,
         "changes": assignments(changes or []),
-        "jobs": jobs or cores(),
+        "jobs": jobs if abroad else jobs or cores(),
         "data": data,
         "plugins": plugin or [],
     }
@@ -117,7 +122,7 @@ def run(
 
         typer.echo(sentence(api.estimate(study, **asked, grid=axes, part=share)))
         return
-    if on is Place.slurm:
+    if on == "slurm":
         load_plugins(plugin)
         typer.echo(_job_array(study, asked, axes, 10 if parts is None else parts))
         return
@@ -125,7 +130,7 @@ def run(
     def start(runs: list[Any]) -> None:
         for sentence in studies.advise(runs):
             say(sentence)
-        if scale == "paper":
+        if scale == "paper" and asked["jobs"]:
             from neoteny.estimate import sentence
 
             spare = {name: asked[name] for name in ("jobs", "data", "plugins")}
@@ -138,6 +143,7 @@ def run(
                 study,
                 out=out,
                 **asked,
+                on=on,
                 together=together,
                 grid=axes,
                 part=share,
@@ -148,7 +154,7 @@ def run(
     except KeyboardInterrupt:
         sentence = "Stopped. The same command continues where this one stood."
         raise typer.Exit(complain(sentence, 130)) from None
-    _conclude(results, output)
+    conclude(results, output)
 
 
 def _job_array(study: str, asked: dict[str, Any], axes: dict[str, list[str]], parts: int) -> str:
@@ -162,7 +168,7 @@ def _job_array(study: str, asked: dict[str, Any], axes: dict[str, list[str]], pa
     return job_array(program, sys.argv[1:], min(parts, len(runs)))
 
 
-def _conclude(results: Any, output: Format) -> None:
+def conclude(results: Any, output: Format) -> None:
     """Print what the runs say and exit with 1 if one of them failed."""
     from neoteny import tables
 
