@@ -10,6 +10,7 @@ import pytest
 import neoteny
 import tiny
 from neoteny import store
+from neoteny.cli.export import export as command
 from neoteny.errors import UserError
 from neoteny.export import FORMATS, TABLES, _line, export
 
@@ -43,6 +44,18 @@ def test_what_is_written_is_what_is_stored(done, tmp_path):
     assert [float(row[place]) for row in rows] == [row[place] for row in stored.rows]
 
 
+def test_the_columns_that_are_asked_for_are_written_in_that_order(done, tmp_path):
+    chosen = ["task", "final_accuracy", "seed", "task"]
+    back = duckdb.sql(f"FROM '{export(done, tmp_path / 'tasks.parquet', columns=chosen)}'")
+    stored = store.query(done, "SELECT task, final_accuracy, seed FROM tasks")
+    assert back.columns == stored.columns and back.fetchall() == stored.rows
+    text = export(done, tmp_path / "tasks.tex", columns=["task", "final_accuracy"]).read_text()
+    assert text.startswith("\\begin{tabular}{rr}\n\\toprule\ntask & final accuracy \\\\")
+    assert (
+        export(done, tmp_path / "tasks.csv", columns=["seed"]).read_text() == "seed\n" + 6 * "0\n"
+    )
+
+
 def test_a_table_for_a_paper_is_aligned_and_escaped(done, tmp_path):
     text = export(done, tmp_path / "methods.tex", table="methods").read_text()
     head, *body = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -71,6 +84,11 @@ def test_latex_takes_it(done, tmp_path):
         ({"form": "xlsx"}, "no format `xlsx`"),
         ({"path": "tasks.xls"}, "ends in none of .csv, .parquet, .tex"),
         ({"folder": "nowhere"}, "no folder"),
+        (
+            {"columns": ["final_acuracy"]},
+            "no column of `tasks` `final_acuracy`. Did you mean `final_ac",
+        ),
+        ({"columns": []}, "`columns` has none"),
     ],
 )
 def test_what_cannot_be_written_is_refused(done, tmp_path, changes, words):
@@ -84,3 +102,28 @@ def test_a_place_that_cannot_be_written_is_named(done, tmp_path):
     for place in (tmp_path / "file" / "tasks.csv", "/proc/tasks.csv"):
         with pytest.raises(UserError, match="cannot be written"):
             export(done, place)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"to": "csv"}, "Type `--format csv` instead"),
+        ({"to": "wandb", "form": "csv"}, "`--format` is for files"),
+        ({"to": "wandb", "columns": "task"}, "`--columns` is for files"),
+        ({"to": "wandb", "table": "runs"}, "`--table` is for files"),
+        ({"project": "mine"}, "`--project` is for trackers"),
+        ({"online": True}, "`--online` is for trackers"),
+        ({"to": "wandbb"}, "Did you mean `wandb`"),
+        ({"columns": " , "}, "`columns` has none"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(done, tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        command(done, tmp_path / "out.csv", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_what_is_asked_for(done, tmp_path, capsys):
+    command(done, tmp_path / "runs.csv", table="runs", columns="method, seed")
+    assert (tmp_path / "runs.csv").read_text() == "method,seed\nbp,0\nl2,0\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'runs.csv'}\n"

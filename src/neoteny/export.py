@@ -16,7 +16,12 @@ _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".tex": "latex"}
 
 
 def export(
-    folder: Path | str, path: Path | str, *, table: str = "tasks", form: str | None = None
+    folder: Path | str,
+    path: Path | str,
+    *,
+    table: str = "tasks",
+    form: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Path:
     """Write a table of all runs at or below `folder` to `path`, whole or not at all.
 
@@ -26,9 +31,10 @@ def export(
 
     - `table`: one of `TABLES`.
     - `form`: one of `FORMATS`; by default what the ending of `path` says.
+    - `columns`: of the table, in this order; all if not given.
 
-    **Raises:** `UserError` if there are no runs, the table or format is none that there is, the
-    ending says nothing, or the file cannot be written.
+    **Raises:** `UserError` if there are no runs, the table, format or column is none that there is,
+    the ending says nothing, or the file cannot be written.
     """
     path = Path(path)
     if form is None and path.suffix.lower() not in _ENDINGS:
@@ -41,14 +47,29 @@ def export(
         raise unknown("format", form, FORMATS)
     if table not in TABLES:
         raise unknown("table", table, TABLES)
-    connection = store.connect(folder, spectra=table == "spectra")
-    if table == "methods":
-        _put_methods(connection)
-    if form == "latex":
-        store.write_text(path, _latex(connection, table))
-    else:
-        _copy(connection, table, form, path)
+    connection = store.connect(folder, spectra=table == "spectra", writable=path.parent)
+    with store.asking():
+        if table == "methods":
+            _put_methods(connection)
+        rows = _selection(connection, table, columns)
+        if form == "latex":
+            store.write_text(path, _latex(connection, rows))
+        else:
+            _copy(connection, rows, form, path)
     return path
+
+
+def _selection(connection: Any, table: str, columns: Sequence[str] | None) -> str:
+    """SQL for the rows of `table` with these columns."""
+    known = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+    chosen = known if columns is None else list(dict.fromkeys(columns))
+    if not chosen:
+        raise UserError(f"`columns` has none. Name some of {', '.join(known)}.")
+    for name in chosen:
+        if name not in known:
+            raise unknown(f"column of `{table}`", name, known)
+    quoted = ('"' + name.replace('"', '""') + '"' for name in chosen)
+    return f"SELECT {', '.join(quoted)} FROM {table}"
 
 
 def _put_methods(connection: Any) -> None:
@@ -68,7 +89,7 @@ def _put_methods(connection: Any) -> None:
         connection.execute(f"INSERT INTO methods VALUES ({marks})", [*row.values()])
 
 
-def _copy(connection: Any, table: str, form: str, path: Path) -> None:
+def _copy(connection: Any, rows: str, form: str, path: Path) -> None:
     import duckdb
 
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet"}[form]
@@ -76,15 +97,15 @@ def _copy(connection: Any, table: str, form: str, path: Path) -> None:
     def write(place: Path) -> None:
         literal = str(place).replace("'", "''")
         try:
-            connection.execute(f"COPY {table} TO '{literal}' ({options})")
+            connection.execute(f"COPY ({rows}) TO '{literal}' ({options})")
         except duckdb.IOException as error:
             raise UserError(f"`{path}` cannot be written. {error}".split("\n")[0]) from error
 
     store.write_file(path, write)
 
 
-def _latex(connection: Any, table: str) -> str:
-    answer = connection.execute(f"FROM {table}")
+def _latex(connection: Any, selection: str) -> str:
+    answer = connection.execute(selection)
     names = [column[0] for column in answer.description]
     rows = answer.fetchall()
     columns = [[row[place] for row in rows] for place in range(len(names))]

@@ -68,6 +68,10 @@ class Progress:
         """A stored run that is trained anew has come to `done` of `total` tasks."""
         self._advance(f"training anew up to task {total}", done, total, "tasks")
 
+    def exported(self, done: int, total: int) -> None:
+        """So many of the runs have been dealt with."""
+        self._advance("exporting", done, total, "runs")
+
     def _advance(self, name: str, done: int, total: int, unit: str) -> None:
         bar = self._shown()
         if bar is None:

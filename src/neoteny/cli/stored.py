@@ -130,21 +130,6 @@ def query(
     print_table(rows, output, columns=names)
 
 
-@app.command()
-def export(
-    folder: Folder,
-    out: Annotated[Path, typer.Option(help="The file; its ending says the format.")],
-    table: Annotated[str, typer.Option(help="methods, tasks, runs or spectra.")] = "tasks",
-    form: Annotated[
-        str | None, typer.Option("--format", help="csv, parquet or latex, if the ending does not.")
-    ] = None,
-) -> None:
-    """Write a table of all runs below DIR as CSV, Parquet or LaTeX."""
-    from neoteny.export import export as write
-
-    typer.echo(write(folder, out, table=table, form=form))
-
-
 def _distinct(names: list[str]) -> list[str]:
     """Column names made different: a join may answer with two called `seed`."""
     return [
