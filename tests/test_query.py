@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from neoteny import store
-from neoteny.store import Run, StoreError
+from neoteny.store import Run, StoreError, gathered
 
 LEADING = ["study", "stream", "method", "seed", "task"] + [
     f"{kind}_accuracy" for kind in ("online", "final", "heldout", "fresh")
@@ -158,6 +159,115 @@ def test_folder_names_are_never_patterns_or_columns(tmp_path):
     for name in ("lr=0.1 [x]*?'é", "lr=3"):
         answer = store.query(tmp_path / name, "SELECT * FROM tasks")
         assert answer.columns == LEADING and len(answer.rows) == 1
+
+
+# ------------------------------------------------------------------ many runs, kept as one file
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Two runs are many here; what is kept of them lies in this folder."""
+    monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(gathered, "FEW", 2)
+    return tmp_path / "cache" / "tables"
+
+
+def everything(root):
+    tasks, spectra = (store.query(root, f"FROM {name}") for name in ("tasks", "spectra"))
+    return tasks, spectra.rows
+
+
+def directly(root, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(gathered, "FEW", 10**9)
+        return everything(root)
+
+
+def test_what_is_kept_answers_as_the_files_do(kept, tmp_path, monkeypatch):
+    root = tmp_path / "runs"
+    make_run(root, method="a", rows=[{"x": 1, "z": True}, {}])
+    make_run(root, method="b", seed=2, rows=[{"x": 0.5, "y": "b"}])
+    make_run(root, method="b", seed=10, rows=[{"x": None, "z": "c"}], ending="diverged")
+    for _ in range(2):  # read from the files, then from what was kept of them
+        assert everything(root) == directly(root, monkeypatch)
+    assert sorted(path.name[24:] for path in kept.iterdir()) == [
+        "-spectra.parquet",
+        "-tasks.parquet",
+    ]
+
+
+def test_runs_that_are_new_or_go_on_come_in_their_places(kept, tmp_path, monkeypatch):
+    root = tmp_path / "runs"
+    for method in "bd":
+        make_run(root, method=method, rows=[{"x": 1}])
+    everything(root)
+    monkeypatch.setattr(gathered, "FEW", 3)  # one that is new is not worth another file
+    make_run(root, method="e", rows=[{"x": 3}])
+    everything(root)
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    make_run(root, method="a", rows=[{"x": 2}, {"x": 4}])
+    make_run(root, method="c", rows=[{"x": 5}], ending=None)
+    assert everything(root) == directly(root, monkeypatch)
+    assert [row[2] for row in everything(root)[0].rows] == ["a", "a", "b", "c", "d", "e"]
+    assert before == {path: path.read_bytes() for path in kept.iterdir()}
+    monkeypatch.setattr(gathered, "FEW", 2)  # two are
+    assert everything(root) == directly(root, monkeypatch) == everything(root)
+    assert before.keys() == {*kept.iterdir()} and before != {
+        p: p.read_bytes() for p in kept.iterdir()
+    }
+
+
+def test_a_file_that_another_process_replaces_meanwhile_is_not_read_twice(
+    kept, tmp_path, monkeypatch
+):
+    root = tmp_path / "runs"
+    for method in "ab":
+        make_run(root, method=method)
+    everything(root)
+    make_run(root, method="c")
+    whole, before = directly(root, monkeypatch), gathered._kept
+
+    def late(*arguments):
+        found = before(*arguments)
+        monkeypatch.setattr(gathered, "_kept", before)
+        monkeypatch.setattr(gathered, "FEW", 1)
+        store.query(root, "FROM tasks")  # which keeps three runs instead of two
+        monkeypatch.setattr(gathered, "FEW", few)
+        return found
+
+    for few in (2, 1):  # with the third read beside the file, and about to be put into it
+        monkeypatch.setattr(gathered, "FEW", few)
+        monkeypatch.setattr(gathered, "_kept", late)
+        assert store.query(root, "FROM tasks") == whole[0]
+        shutil.rmtree(root / "a" / "c")
+        assert len(store.query(root, "FROM tasks").rows) == 2
+        make_run(root, method="c")
+
+
+def test_a_run_that_was_removed_or_made_anew_leaves_nothing_behind(kept, tmp_path, monkeypatch):
+    root = tmp_path / "runs"
+    made = [make_run(root, method=method, rows=[{"x": method}]) for method in "abc"]
+    everything(root)
+    shutil.rmtree(made[0])
+    assert everything(root) == directly(root, monkeypatch)
+    shutil.rmtree(made[1])
+    make_run(root, method="b", rows=[{"y": 7}])
+    found = everything(root)
+    assert found == directly(root, monkeypatch)
+    assert found[0].columns[9:] == ["y", "x"] and len(found[0].rows) == 2
+
+
+def test_what_was_kept_may_be_damaged_or_have_no_place(kept, tmp_path, monkeypatch):
+    root = tmp_path / "runs"
+    for method in "ab":
+        make_run(root, method=method)
+    whole = everything(root)
+    for path in kept.iterdir():
+        path.write_bytes(path.read_bytes()[:-9])
+    assert everything(root) == whole == everything(root)
+    shutil.rmtree(kept.parent)
+    kept.parent.write_text("a file")
+    assert everything(root) == whole
 
 
 # ------------------------------------------------------------------ what goes wrong

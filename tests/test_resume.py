@@ -88,6 +88,18 @@ def test_a_study_killed_at_random_instants_ends_with_the_same_bits(
     assert tiny.contents(tmp_path) == tiny.contents(uninterrupted)
 
 
+def test_two_processes_at_one_folder_mix_nothing(scratch, study, uninterrupted, tmp_path):
+    """Whoever comes second to a run is refused, and says so; the rest they share."""
+    both = [_start(scratch, study, tmp_path, 1) for _ in range(2)]
+    for process in both:
+        _, complaint = process.communicate(timeout=120)
+        refused = process.returncode and "is being run by another process (pid " in complaint
+        assert process.returncode == 0 or refused, complaint
+    last = tiny.neoteny(scratch, "run", study, "--out", tmp_path, "--jobs", 1, *LONG)
+    assert last.returncode == 0, last.stderr
+    assert tiny.contents(tmp_path) == tiny.contents(uninterrupted)
+
+
 def _written(out, name):
     """When the files of that name were last written."""
     return {path: path.stat().st_mtime_ns for path in out.rglob(name)}

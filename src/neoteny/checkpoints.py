@@ -17,6 +17,17 @@ def flat(learner: Learner, diverged: int | None) -> dict[str, np.ndarray]:
     return arrays | {DIVERGED: np.asarray(-1 if diverged is None else diverged, np.int64)}
 
 
+def diverged(arrays: dict[str, np.ndarray]) -> int | None:
+    """The step at which the learner of a checkpoint diverged, if it has."""
+    step = arrays.get(DIVERGED)
+    if step is None or step.shape != () or step.dtype.kind not in "iu":
+        raise UserError(
+            f"The checkpoint does not tell `{DIVERGED}`, so it is damaged, or of another version "
+            "of neoteny; run it again under another `--out`."
+        )
+    return None if step < 0 else int(step)
+
+
 def restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
     """A learner of the same structure as `learner` with the values of a checkpoint."""
     refuse_misfit(learner, arrays)
@@ -30,8 +41,9 @@ def restored(learner: Learner, arrays: dict[str, np.ndarray]) -> Learner:
 def refuse_misfit(learner: PyTree, arrays: dict[str, np.ndarray]) -> None:
     """Say of arrays that are not those of such a learner where they differ from it."""
     leaves = jax.tree_util.tree_leaves_with_path(learner)
-    wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
-    found = {name: array.shape for name, array in arrays.items() if name != DIVERGED}
+    about = lambda array: (array.shape, np.dtype(array.dtype).kind)
+    wanted = {jax.tree_util.keystr(path): about(leaf) for path, leaf in leaves}
+    found = {name: about(array) for name, array in arrays.items() if name != DIVERGED}
     if wanted != found:
         strange = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(

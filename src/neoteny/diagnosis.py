@@ -1,6 +1,7 @@
 """The whole diagnosis of a stored run: what its network can still learn, beside a fresh one."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -334,7 +335,6 @@ def save_figures(found: Diagnosed, folder: Path | str) -> list[Path]:
         axes.axvline(found.config.setting.probes.epsilon, color="#8a8f98", linestyle=":")
         axes.legend()
         path = Path(folder) / f"task-{found.task:05d}-{matrix}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        store.write_file(path, partial(figure.savefig, format="png", dpi=150))
         paths.append(path)
     return paths

@@ -23,7 +23,9 @@ from neoteny.machine import prepare as prepare_for_data
 from neoteny.types import Batch, Learner, PRNGKey, Stream, Task, View
 
 COMMIT_SECONDS = 1.0
-"""A kill loses at most the tasks begun since the last commit, and repeats them bit for bit."""
+"""Between two commits. A kill loses the tasks since the last, and they are repeated bit for bit."""
+COMMIT_SHARE = 0.02
+"""Of the time at most: commits that take longer, of long tables or large networks, are fewer."""
 
 
 def run(
@@ -31,7 +33,7 @@ def run(
     folder: Path,
     *,
     data: Path | str | None = None,
-    on_task: Callable[[int, float | None], None] | None = None,
+    on_task: Callable[[int, float | None], str | None] | None = None,
 ) -> str:
     """Carry a run to its end, from wherever its folder says it stands.
 
@@ -43,10 +45,11 @@ def run(
     - `config`, `folder`: what to run, and where its results live.
     - `data`: folder of data sets, for those that are not embedded.
     - `on_task`: told the number of finished tasks after each, and what the last one came to in the
-      setting's metric, `None` where it has none.
+      setting's metric, `None` where it has none. If it returns a sentence, the run is given up
+      for that reason, once and for all.
 
-    **Returns:** `finished`, or `diverged` where the loss stopped being finite: a finding,
-    stored with its task and step.
+    **Returns:** `finished`; `diverged` where the loss stopped being finite: a finding, stored with
+    its task and step; or `pruned` where it was given up.
 
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
@@ -58,7 +61,7 @@ def run_together(
     folders: Sequence[Path],
     *,
     data: Path | str | None = None,
-    on_task: Callable[[RunConfig, int, float | None], None] | None = None,
+    on_task: Callable[[RunConfig, int, float | None], str | None] | None = None,
 ) -> list[str | Exception]:
     """Carry runs that differ in nothing but their seed to their ends, task by task in lockstep.
 
@@ -105,7 +108,7 @@ def check(config: RunConfig, folder: Path, *, data: Path | str | None = None) ->
     _, machine = prepare(config, data)
     store.check(folder, config.model_dump(mode="json"))
     path = folder / "checkpoint.npz"
-    if path.exists() and store.status(folder)[0]["status"] not in ("finished", "diverged"):
+    if path.exists() and store.status(folder)[0]["status"] not in store.FINAL:
         birth = lambda key: machine.trainer.initialise(machine.network.init(key))
         _, arrays = store.read_checkpoint(path)
         checkpoints.refuse_misfit(jax.eval_shape(birth, jax.random.key(0)), arrays)
@@ -141,10 +144,12 @@ def _life(
     config: RunConfig,
     folder: Path,
     data: Path | str | None,
-    on_task: Callable[[int, float | None], None],
+    on_task: Callable[[int, float | None], str | None],
     circumstances: dict[str, Any],
 ) -> Asking:
     """A run to its end; returns its status."""
+    if status := store.ended(folder, config.model_dump(mode="json")):
+        return status
     stream, machine = prepare(config, data)
     made = provenance() | circumstances
     with store.Run.open(folder, config.model_dump(mode="json"), made) as journal:
@@ -163,18 +168,18 @@ def _continue(
     stream: Any,
     machine: Any,
     journal: store.Run,
-    on_task: Callable[[int, float | None], None],
+    on_task: Callable[[int, float | None], str | None],
 ) -> Asking:
     draw = Branches(config.seed)
     initial = machine.network.init(draw(INITIAL, 0))
     learner = machine.trainer.initialise(initial)
     live_through = _live_through if config.setting.agent is None else rl.live_through
-    index, diverged, seconds, durations = 0, None, journal.seconds, []
+    index, diverged, seconds, durations, pause = 0, None, journal.seconds, [], COMMIT_SECONDS
     if saved := journal.checkpoint():
         index, arrays = saved
-        diverged = None if (step := int(arrays.pop(checkpoints.DIVERGED))) < 0 else step
+        diverged = checkpoints.diverged(arrays)
         learner = checkpoints.restored(learner, arrays)
-    committed = yield Turn(index)
+    committed = yield Turn(2 * index + 1)
     while index < config.tasks and diverged is None:
         lived = yield from live_through(config, machine, learner, stream, index, draw)
         learner, row, spectra, spent = lived
@@ -183,15 +188,24 @@ def _continue(
                 journal.save_spectrum(index, phase, matrix, **arrays)
         journal.append(row)
         index, diverged = index + 1, row["diverged_step"]
-        seconds, durations = seconds + spent, [*durations, spent]
+        seconds += spent
+        durations.append(spent)
         last = diverged is not None or index == config.tasks
-        now = yield Turn(index)  # one time for all, so that they commit at the same task
-        if last or now - committed > COMMIT_SECONDS:
+        now = yield Turn(2 * index)  # one time for all, so that they commit at the same task
+        due = last or now - committed > pause
+        if due:
             pace = float(np.median(durations[1:])) / machine.steps * 1e6 if durations[1:] else None
             arrays = checkpoints.flat(learner, diverged)
             journal.commit(arrays, seconds=seconds, microseconds_per_step=pace)
-            committed = now
-        on_task(index, row[config.setting.metric])
+        given_up = on_task(index, row[config.setting.metric])
+        if given_up is not None and not last:
+            arrays = checkpoints.flat(learner, None)
+            journal.commit(arrays, seconds=seconds, microseconds_per_step=None)
+            return journal.finish("pruned", given_up)
+        after = yield Turn(2 * index + 1)
+        if due:
+            committed = after
+            pause = COMMIT_SECONDS * max(1.0, (after - now) / COMMIT_SHARE)
     if diverged is None:
         journal.finish("finished")
     else:

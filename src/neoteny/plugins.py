@@ -13,8 +13,12 @@ def load(path: Path) -> None:
 
     Only files named on the command line or in a call come here; no stored file is ever run.
     """
-    path = Path(path).resolve()
-    if not path.is_file() or path.suffix != ".py":
+    try:
+        path = Path(path).resolve()
+        found = path.is_file() and path.suffix == ".py"
+    except (OSError, ValueError):  # too long a name, or one that no file can have
+        found = False
+    if not found:
         raise UserError(f"`--plugin` is {path}, but needs an existing Python file, as `mine.py`.")
     name = f"neoteny_plugin_{path.stem}_{crc32(str(path).encode()):x}"  # stems may be shared
     if name in sys.modules:
@@ -27,4 +31,5 @@ def load(path: Path) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UserError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        said = f"{type(error).__name__}: {error}".rstrip(".: ")
+        raise UserError(f"{path} does not load: {said}.") from error

@@ -3,9 +3,13 @@
 import csv
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from neoteny.errors import printable
 
 Row = dict[str, Any]
 
@@ -19,8 +23,9 @@ def write(
 ) -> None:
     """Print `rows` to standard output as `table`, `csv` or `json`.
 
-    A table fits the terminal, and where there is none it is as wide as it needs to be. Its
-    headers are words, unless `columns` asks for some by name: those can be typed again.
+    A table fits the terminal, or COLUMNS where that is set; else it is as wide as it needs to be.
+    Where even short cells would not fit, each column has a line. Headers are words, unless
+    `columns` asks for some by name: those can be typed again.
     """
     names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
     if form == "json":
@@ -53,10 +58,73 @@ def show(looks: Iterable[Sequence[Row]]) -> None:
 def _draw(
     rows: Sequence[Row], names: list[str], title: str | None, columns_are_names: bool
 ) -> None:
+    """One row a line where that fits, else with lines broken, else one column a line."""
+    heads = [name if columns_are_names else name.replace("_", " ") for name in names]
+    cells = [[text(row.get(name)) for name in names] for row in rows]
+    longest = [_width(column) for column in zip(heads, *cells, strict=True)]
+    room = _room()
+    if sum(longest) + _GAP * len(names) <= room and not any(
+        "\n" in one for row in cells for one in row
+    ):
+        right = [any(_number(row.get(name)) for row in rows) for name in names]
+        lines = _aligned([heads, *cells], right)
+        rule = " " + "─" * (sum(longest) + _GAP * len(names) - 1)
+        lines = ["", lines[0], rule, *lines[1:], ""]
+    elif rows and sum(min(width, _LEAST) for width in longest) + _GAP * len(names) > room:
+        lines = _transposed(heads, cells, room)
+    else:
+        return _draw_broken(_table(rows, names, title, columns_are_names), room)
+    print("\n".join([title, *lines] if title is not None else lines))
+
+
+_GAP = 3
+"""Spaces between columns."""
+
+_ANY = 10_000
+"""Signs of a line where no terminal says how many."""
+
+
+def _room() -> int:
+    """Signs of a line: COLUMNS, else the terminal's; in a pipe as many as are needed."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ANY
+
+
+def _width(column: Iterable[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, column), default=0)
+
+
+def _aligned(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    from rich.cells import cell_len
+
+    widths = [_width(column) for column in zip(*lines, strict=True)]
+    pad = lambda cell, width: " " * (width - cell_len(cell))
+    put = lambda cell, width, right: pad(cell, width) + cell if right else cell + pad(cell, width)
+    gap = " " * _GAP
+    return [f"  {gap.join(map(put, line, widths, right))}".rstrip() for line in lines]
+
+
+def _transposed(heads: list[str], cells: list[list[str]], room: int) -> list[str]:
+    """A line for each column, and beside it as many rows as there is room for; then the next."""
+    names, lines = _width(heads) + _GAP, [""]
+    one_line = [[" ".join(cell.split("\n")) for cell in row] for row in cells]
+    while one_line:
+        count, used = 0, names
+        while count < len(one_line) and (used := used + _width(one_line[count]) + _GAP) <= room:
+            count += 1
+        block, one_line = one_line[: max(1, count)], one_line[max(1, count) :]
+        lines += [*_aligned([*zip(heads, *block, strict=True)], [False] * (len(block) + 1)), ""]
+    return lines
+
+
+def _draw_broken(table: Any, room: int) -> None:
     from rich.console import Console
 
-    table = _table(rows, names, title, columns_are_names)
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console = Console(width=room)
     with console.capture() as capture:
         console.print(table)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -94,12 +162,16 @@ def _number(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A value as a cell of a table: nothing for what is not there, four digits for a fraction."""
+    """A value as a cell of a table: nothing for what is not there, four digits for a fraction.
+
+    What would be an order to a terminal is shown as its escape.
+    """
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return "\n".join(map(printable, words.split("\n")))
 
 
 def _plain(value: Any) -> Any:

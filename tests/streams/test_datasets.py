@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from neoteny import streams
+from neoteny.cache import ABANDONED
 from neoteny.errors import UserError
 from neoteny.streams import DataError, sources
 from neoteny.streams import files as official_files
@@ -297,7 +298,7 @@ def test_a_damaged_file_in_the_cache_is_refused_by_name_not_used(use, cache):
 
 def test_only_parts_that_were_abandoned_long_ago_are_removed(use, cache):
     write(cache, {".old.gz.part": b"", ".new.gz.part": b""})
-    os.utime(cache / ".old.gz.part", (time.time() - 2 * official_files._ABANDONED,) * 2)
+    os.utime(cache / ".old.gz.part", (time.time() - 2 * ABANDONED,) * 2)
     with mirror(ZIPPED) as (url, _):
         use(url)
         streams.load("mnist")
@@ -375,8 +376,16 @@ def test_data_sets_are_the_same_whatever_the_default_precision(digits):
         np.testing.assert_array_equal(one, other)
 
 
-def test_importing_streams_does_not_import_scikit_learn():
-    code = "import sys, neoteny.streams; sys.exit('sklearn' in sys.modules)"
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(digits, monkeypatch):
+    monkeypatch.setattr(streams.datasets, "find_spec", lambda name: None)
+    other = streams.load("digits")
+    for one, two in zip(jax.tree.leaves(digits), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_loading_digits_does_not_import_scikit_learn():
+    load = "neoteny.streams.load('digits')"
+    code = f"import sys, neoteny.streams; {load}; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

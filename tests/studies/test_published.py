@@ -10,11 +10,15 @@ from neoteny.studies.published import Published
 
 TASKS = 20
 TABLE = Published(
-    "heldout_accuracy", 800, {"l2_er": (0.9, 0.9), "er": (0.9, 0.6), "bp": (0.9, 0.6)}
+    "heldout_accuracy",
+    800,
+    {"l2_er": (0.9, 0.9), "er": (0.9, 0.6), "bp": (0.9, 0.6)},
+    "permuted-pixels",
+    "mnist",
 )
 
 
-def _tables(*, study="s", tasks=TASKS, **last):
+def _tables(*, study="s", tasks=TASKS, dataset="mnist", **last):
     """Runs that begin at 0.9 and end each seed at the values of `last`, by method."""
     connection = duckdb.connect(":memory:")
     connection.execute(
@@ -25,7 +29,9 @@ def _tables(*, study="s", tasks=TASKS, **last):
         "heldout_accuracy DOUBLE, online_accuracy DOUBLE, fresh_heldout_accuracy DOUBLE, "
         "fresh_online_accuracy DOUBLE, chance_accuracy DOUBLE)"
     )
-    config = json.dumps({"tasks": TASKS, "setting": {"metric": "heldout_accuracy"}})
+    stream = {"rule": "permuted-pixels", "dataset": dataset}
+    setting = {"metric": "heldout_accuracy", "stream": stream}
+    config = json.dumps({"tasks": TASKS, "setting": setting})
     for method, ends in last.items():
         for seed, end in enumerate(ends):
             run = [study, "x", method, seed]
@@ -95,6 +101,16 @@ def test_the_papers_own_continual_backprop_is_compared_with_its_row():
     table = TABLE._replace(ends=TABLE.ends | {"cbp": (0.9, 0.8)})
     found = published.judge(_tables(bp=(0.5, 0.51), published_cbp=(0.8, 0.81)), "s", table)
     assert [v.claim for v in found] == ["as published, published_cbp ends above bp"]
+
+
+def test_runs_of_another_data_set_than_the_published_ones_say_so_in_every_verdict():
+    ends = {"bp": (0.5, 0.51), "l2_er": (0.8, 0.81)}
+    same = published.judge(_tables(**ends), "s", TABLE)
+    other = published.judge(_tables(dataset="digits", **ends), "s", TABLE)
+    said = "; but these runs learnt permuted-pixels of digits, and the published ones "
+    said += "permuted-pixels of mnist: another problem"
+    assert [v.evidence for v in other] == [v.evidence + said for v in same]
+    assert [v.outcome for v in other] == [v.outcome for v in same]
 
 
 def test_runs_that_are_not_done_leave_the_comparison_open():

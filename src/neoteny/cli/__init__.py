@@ -1,5 +1,7 @@
 """The command line: parses, calls, prints. What it calls is imported only when called."""
 
+import errno
+import io
 import os
 import sys
 from typing import Annotated
@@ -7,7 +9,7 @@ from typing import Annotated
 import typer
 
 # Each adds its commands, which `--help` shows in this order.
-from neoteny.cli import run, stored, probe, about  # noqa: F401  # isort: skip
+from neoteny.cli import run, tune, stored, watch, export, probe, about  # noqa: F401  # isort: skip
 from neoteny.cli.app import app
 from neoteny.cli.common import complain
 
@@ -28,20 +30,44 @@ def main() -> None:
     """Run the command line: 0 for success, 1 for a failed run, 2 for input that cannot work."""
     from neoteny.errors import UserError
 
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
     except UserError as error:
         sys.exit(complain(_in_options(str(error)), 2))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         sys.exit(1)
-    except OSError as error:  # a figure or report that cannot be put where it was asked
-        if error.filename is None:
+    except OSError as error:  # a file that cannot be put where it was asked, or what is printed
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        sys.exit(complain(f"`{error.filename}`: {error.strerror}. Name another place.", 2))
+        if error.filename is None:
+            _print_no_more()
+        place = error.filename or "standard output"
+        sys.exit(complain(f"`{place}`: {error.strerror}. Name another place.", 2))
 
 
-_OPTIONS = {"folder": "data", "part": "part", "gram_rows": "rows", "rows": "rows", "task": "task"}
+def _print_no_more() -> None:
+    """Or Python, which ends, would try again to write what it has not."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_SAME = (
+    "columns", "data", "jobs", "on", "online", "out", "part", "plugin", "rows", "search", "storage",
+    "task", "together", "trials",
+)  # fmt: skip
+_OPTIONS = {
+    **{name: name for name in _SAME},
+    "folder": "data",
+    "gram_rows": "rows",
+    "warm_up": "warm-up",
+}
 """What an argument of Python is called on the command line."""
 
 

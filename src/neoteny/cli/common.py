@@ -72,14 +72,8 @@ def cores() -> int:
 
 
 def own_process_settings() -> None:
-    """Keep compiled code between processes, and LAPACK off the cores JAX uses; children inherit.
-
-    The threads of OpenBLAS, which serves small eigenproblems within compiled steps, spin on the
-    cores of XLA's own, and both then wait for each other.
-    """
+    """Keep compiled code between processes, and LAPACK off the cores JAX uses; children inherit."""
     from neoteny import cache
 
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    for name, value in cache.settings().items():
+        os.environ.setdefault(name, value)

@@ -16,18 +16,37 @@ executions, so a killed and resumed run ends with the table of an uninterrupted 
 Reading takes no lock, and may go on while runs are writing.
 """
 
-from neoteny.store.files import StoreError, read_checkpoint, write_file, write_text
-from neoteny.store.reading import Result, connect, find_runs, query, status
-from neoteny.store.records import check, read_record
+from neoteny.store.files import (
+    StoreError,
+    hold,
+    is_locked,
+    lock,
+    read_checkpoint,
+    write_file,
+    write_text,
+)
+from neoteny.store.following import Followed, Follower, View
+from neoteny.store.reading import TUNING, Result, asking, connect, find_runs, query, status
+from neoteny.store.records import FINAL, check, ended, read_record
 from neoteny.store.run import Run
 
 __all__ = [
+    "FINAL",
+    "TUNING",
+    "Followed",
+    "Follower",
     "Result",
     "Run",
     "StoreError",
+    "View",
+    "asking",
     "check",
     "connect",
+    "ended",
     "find_runs",
+    "hold",
+    "is_locked",
+    "lock",
     "query",
     "read_checkpoint",
     "read_record",

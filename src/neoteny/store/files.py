@@ -11,17 +11,18 @@ What the steps of a replacement are for:
 """
 
 import fcntl
-import io
 import os
 import secrets
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neoteny import npy
 from neoteny.errors import UserError
 
 
@@ -39,10 +40,7 @@ def write_text(path: Path | str, text: str) -> None:
 def write_file(path: Path | str, write: Callable[[Path], Any]) -> None:
     """Put what `write` writes in the place of `path`, with its folders: durable, or not at all."""
     path = Path(path).absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(unwritable(path.parent, error)) from error
+    make_folder(path.parent)
     replace(path, write)
     flush_folder(path.parent)
 
@@ -63,6 +61,17 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         if isinstance(error, OSError):
             raise StoreError(unwritable(path, error)) from error
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` with those above it, if it is not there; its name is on disk from then on."""
+    try:
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(unwritable(folder, error)) from error
+    for path in new:
+        flush_folder(path.parent)
 
 
 def flush_folder(folder: Path) -> None:
@@ -105,16 +114,17 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, each checked against its CRC; pickles are refused."""
+    """All arrays of an .npz file, each checked against its CRC; pickles are refused.
+
+    Memory grows with the file: arrays are stored as they are, so none can be larger than that.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+            if declared > path.stat().st_size:
+                raise ValueError(f"it declares {declared:,} bytes of arrays, more than it has")
             members = {name: archive.read(name) for name in archive.namelist()}
-        return {
-            name.removesuffix(".npy"): np.lib.format.read_array(
-                io.BytesIO(content), allow_pickle=False
-            )
-            for name, content in members.items()
-        }
+        return {name.removesuffix(".npy"): npy.parse(content) for name, content in members.items()}
     except Exception as error:  # a damaged archive raises whatever its parser stumbles over
         raise StoreError(damaged(path, str(error) or type(error).__name__)) from error
 
@@ -138,27 +148,47 @@ def read_checkpoint(path: Path) -> tuple[int, dict[str, np.ndarray]]:
 # ---- the lock
 
 
-def lock(folder: Path) -> int:
+def lock(folder: Path, patience: float = 0.5) -> int:
     """Hold the folder's lock; the kernel lets go of it when the returned handle closes."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _wait_for_lock(handle, folder)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(unwritable(folder, error)) from error
+    try:
+        _wait_for_lock(handle, folder, patience)
+        with suppress(OSError):  # a full disk, of which the run's own files will tell
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
     except BaseException:
         os.close(handle)
         raise
     return handle
 
 
-def _wait_for_lock(handle: int, folder: Path) -> None:
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Have `folder`, made if need be, to oneself: others who ask likewise wait."""
+    make_folder(folder)
+    handle = lock(folder, patience=60.0)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait_for_lock(handle: int, folder: Path, patience: float = 0.5) -> None:
     # a reader may hold it for an instant, and a worker outlives a killed parent by as much
-    for _ in range(50):
+    for _ in range(round(patience * 100)):
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(0.01)
-    pid = os.pread(handle, 20, 0).decode() or "unknown"
+        except OSError as error:
+            raise StoreError(
+                f"`{folder}` lies on a file system without locks ({error.strerror}), where two "
+                "processes could mix a run. Pass an --out on another one, or mount it with locks."
+            ) from error
+    pid = os.pread(handle, 20, 0).decode(errors="replace") or "unknown"
     raise StoreError(
         f"`{folder}` is being run by another process (pid {pid}). Wait for it to end, or pass "
         "another --out."
@@ -186,8 +216,10 @@ def is_locked(folder: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:  # a file system without locks, on which nobody can be writing
+        return False
     finally:
         os.close(handle)
 

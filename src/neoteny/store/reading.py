@@ -1,18 +1,16 @@
 """Reading runs, while others may write them: which there are, how far, and SQL over them all."""
 
-import json
 import os
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import numpy as np
-
-from neoteny.store.files import StoreError, damaged, is_locked, read_arrays
+from neoteny.store import loading
+from neoteny.store.files import StoreError, is_locked
 from neoteny.store.records import read_record
-from neoteny.store.sql import KEY, RUNS, SPECTRA, TASKS, create, first_line, parquet
+from neoteny.store.sql import KEY, first_line
 
 
 class Result(NamedTuple):
@@ -22,10 +20,20 @@ class Result(NamedTuple):
     rows: list[tuple]
 
 
+TUNING = "tuning.json"
+"""The file that marks a folder of runs in search of settings."""
+
+
 def find_runs(folder: Path | str) -> list[Path]:
-    """All run folders at or below `folder`, sorted, with seed-2 before seed-10."""
+    """All run folders at or below `folder`, sorted, with seed-2 before seed-10.
+
+    Without those that a tuning made below it, which are no results: name its own folder for them.
+    """
     found = []
     for place, below, files in os.walk(folder):
+        if TUNING in files and Path(place) != Path(folder):
+            below.clear()
+            continue
         if "run.json" in files:
             found.append(Path(place))
             below.clear()
@@ -36,7 +44,7 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", text)]
 
 
-def connect(folder: Path | str, *, spectra: bool = True):
+def connect(folder: Path | str, *, spectra: bool = True, writable: Path | None = None):
     """A DuckDB connection in memory, with the tables of all runs at or below `folder`.
 
     - `runs`: study, stream, method, seed, status, reason, tasks (done), seconds,
@@ -51,24 +59,40 @@ def connect(folder: Path | str, *, spectra: bool = True):
     wider one. A run whose record says it is running while no process holds its lock has status
     `"interrupted"`.
 
+    The connection has no way to files, settings or extensions: what is stored may be anybody's.
+    With `writable` it may write in that folder. Ask it within `asking`, for the same reason.
+
     **Raises:** `StoreError` if there is no run, or a file is damaged.
     """
     import duckdb
 
     folder = Path(folder).absolute()
     records = _records(folder)
-    # One thread: sums over several come out in another order, and so other bits, every time.
-    settings = {"autoinstall_known_extensions": False, "threads": 1}
-    database = duckdb.connect(":memory:", config=settings)
-    database.execute(create("runs", RUNS))
-    for path, record in records:
-        row = _run_row(path, record, folder)
-        database.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(row))})", row)
-    _load_tasks(database, records)
-    database.execute(create("spectra", SPECTRA))
-    for path, record in records if spectra else []:
-        _load_spectra(database, path, record["config"])
+    database = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    with asking():
+        loading.load(database, folder, records, spectra)
+        if writable is not None:
+            place = str(writable.absolute()).replace("'", "''")
+            database.execute(f"SET allowed_directories = ['{place}/']")
+        for setting in _SEALED:
+            database.execute(f"SET {setting}")
     return database
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Where tables are asked that anybody may have written: what they lack is no mistake of ours.
+
+    **Raises:** `StoreError` in place of DuckDB's errors.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreError(
+            f"The tables of these runs are not as neoteny writes them: {first_line(error)}"
+        ) from error
 
 
 def query(folder: Path | str, sql: str) -> Result:
@@ -79,11 +103,11 @@ def query(folder: Path | str, sql: str) -> Result:
     """
     import duckdb
 
+    if sql != sql.encode(errors="replace").decode():
+        raise StoreError(f"The SQL {sql!r} is no text. Type it anew, in UTF-8.")
     database = connect(folder, spectra="spectra" in sql.lower())
     try:
         tables = f"Tables and columns: {_listing(database, sql)}"
-        for setting in _SEALED:
-            database.execute(f"SET {setting}")
         answer = database.execute(sql)
         if answer is None or answer.description is None:
             raise StoreError(f"The SQL {sql!r} asks for nothing. {tables}")
@@ -98,6 +122,7 @@ def query(folder: Path | str, sql: str) -> Result:
 
 
 _SEALED = (
+    "threads = 1",  # sums over several come out in another order, and so other bits, every time
     "python_enable_replacements = false",
     "temp_directory = ''",
     "enable_external_access = false",
@@ -127,19 +152,20 @@ def status(folder: Path | str) -> list[dict]:
     given one). Status is as in `connect`.
     """
     folder = Path(folder).absolute()
-    return [
-        {name: record["config"][name] for name in KEY}
-        | {
-            "status": record["status"],
-            "tasks_done": record["tasks"],
-            "tasks_asked": record["config"]["tasks"],
-            "seconds": record["seconds"],
-            "reason": record["reason"],
-            "failures": list(record.get("failures", [])),
-            "folder": path.relative_to(folder).as_posix(),
-        }
-        for path, record in _records(folder)
-    ]
+    return [status_row(path, record, folder) for path, record in _records(folder)]
+
+
+def status_row(path: Path, record: dict, folder: Path) -> dict:
+    """What `status` says of one run, whose folder is `path`."""
+    return {name: record["config"][name] for name in KEY} | {
+        "status": record["status"],
+        "tasks_done": record["tasks"],
+        "tasks_asked": record["config"]["tasks"],
+        "seconds": record["seconds"],
+        "reason": record["reason"],
+        "failures": list(record.get("failures", [])),
+        "folder": path.relative_to(folder).as_posix(),
+    }
 
 
 def _records(folder: Path) -> list[tuple[Path, dict]]:
@@ -149,6 +175,11 @@ def _records(folder: Path) -> list[tuple[Path, dict]]:
             "there, or name the folder given to --out."
         )
     if not (paths := find_runs(folder)):
+        if tunings := sorted(folder.rglob(TUNING)):
+            raise StoreError(
+                f"`{folder}` holds no runs but those of a tuning. Name the folder "
+                f"`{tunings[0].parent}` for these."
+            )
         raise StoreError(
             f"`{folder}` holds no runs. Type `neoteny run ... --out {folder}` to make some there, "
             "or name the folder given to --out."
@@ -163,97 +194,3 @@ def _live_record(folder: Path) -> dict:
         if record["status"] == "running":
             record["status"] = "interrupted"
     return record
-
-
-def _run_row(path: Path, record: dict, folder: Path) -> list:
-    progress = ("status", "reason", "tasks", "seconds", "microseconds_per_step")
-    return [
-        *(record["config"][name] for name in KEY),
-        *(record.get(name) for name in progress),
-        path.relative_to(folder).as_posix(),
-        *(json.dumps(record[name], ensure_ascii=False) for name in ("config", "provenance")),
-    ]
-
-
-def _load_tasks(database, records: list[tuple[Path, dict]]) -> None:
-    import duckdb
-
-    written = [(path, record) for path, record in records if (path / "tasks.parquet").exists()]
-    if not written:
-        database.execute(create("tasks", TASKS))
-        return
-    try:
-        with TemporaryDirectory(prefix="neoteny-") as place:
-            paths = [
-                _still(path / "tasks.parquet", record, Path(place, f"{number}.parquet"))
-                for number, (path, record) in enumerate(written)
-            ]
-            database.execute(f"CREATE TABLE tasks AS SELECT * FROM {parquet(paths)}")
-    except (duckdb.Error, OSError) as error:
-        culprit = _first_unreadable(database, [path / "tasks.parquet" for path, _ in written])
-        reason = first_line(error)
-        together = f"The tables of these runs cannot be read together: {reason}"
-        raise StoreError(damaged(culprit, reason) if culprit else together) from error
-
-
-def _still(path: Path, record: dict, copy: Path) -> Path:
-    """The table, or a copy if it may be replaced while DuckDB, which opens it twice, reads it."""
-    final = record["status"] in ("finished", "diverged")
-    return path if final else Path(shutil.copyfile(path, copy))
-
-
-def _first_unreadable(database, paths: list[Path]) -> Path | None:
-    import duckdb
-
-    for path in paths:
-        try:
-            database.execute(f"SELECT * FROM {parquet([path])}").fetchall()
-        except duckdb.Error:
-            return path
-    return None
-
-
-def _load_spectra(database, folder: Path, config: dict) -> None:
-    found = []
-    for path in folder.glob("spectra/task-*.npz"):
-        if name := re.fullmatch(r"task-(\d+)-(\w+)-(\w+)", path.stem):
-            arrays = read_arrays(path)
-            if not {"nodes", "weights"} <= arrays.keys():
-                continue
-            shapes = arrays["nodes"].shape, arrays["weights"].shape
-            if shapes[0] != shapes[1] or shapes[0] == ():
-                raise StoreError(damaged(path, "its nodes and weights differ in shape"))
-            found.append((int(name[1]), name[2], name[3], arrays))
-    if not found:
-        return
-    found.sort(key=lambda item: item[:3])
-    labels = sorted({label for item in found for label in item[1:3]})
-    parts = [
-        _flat(task, labels.index(phase), labels.index(matrix), arrays)
-        for task, phase, matrix, arrays in found
-    ]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    database.register("quadratures", columns)
-    database.execute(
-        "WITH named AS (SELECT *, ?::VARCHAR[] AS labels FROM quadratures) "
-        "INSERT INTO spectra SELECT ?, ?, ?, ?, task, labels[phase + 1], labels[matrix + 1], "
-        "probe, node, weight, CASE WHEN size >= 0 THEN size END FROM named",
-        [labels, *(config[name] for name in KEY)],
-    )
-    database.unregister("quadratures")
-
-
-def _flat(
-    task: int, phase: int, matrix: int, arrays: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    nodes, weights = arrays["nodes"], arrays["weights"]
-    whole = lambda value: np.full(nodes.size, value, np.int64)
-    return {
-        "task": whole(task),
-        "phase": whole(phase),
-        "matrix": whole(matrix),
-        "probe": np.arange(nodes.size) // max(nodes.shape[-1], 1),
-        "node": nodes.ravel().astype(np.float64),
-        "weight": weights.ravel().astype(np.float64),
-        "size": whole(arrays.get("size", -1)),
-    }

@@ -1,13 +1,17 @@
 """A run's record, run.json: its configuration and provenance, and how far it has come."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from neoteny.store.files import StoreError, damaged, refuse_locked, write_text
 from neoteny.store.sql import KEY
+
+FINAL = ("finished", "diverged", "pruned")
+"""How a run ends that is never taken up again."""
 
 
 def check(folder: Path | str, config: dict) -> None:
@@ -20,6 +24,20 @@ def check(folder: Path | str, config: dict) -> None:
     if (folder / "run.json").exists():
         _refuse_another(folder, read_record(folder), config)
     refuse_locked(folder)
+
+
+def ended(folder: Path | str, config: dict) -> str | None:
+    """How the run in `folder` ended, `"finished"` or `"diverged"`; `None` if there is more to do.
+
+    **Raises:** `StoreError` if `folder` holds a run with another configuration.
+    """
+    folder = Path(folder).absolute()
+    if not (folder / "run.json").exists():
+        return None
+    record = read_record(folder)
+    _refuse_another(folder, record, configuration(config))
+    whole = not record["tasks"] or (folder / "tasks.parquet").exists()
+    return record["status"] if record["status"] in FINAL and whole else None
 
 
 def configuration(config: dict) -> dict:
@@ -69,23 +87,92 @@ def write_record(folder: Path, record: dict) -> None:
     write_text(folder / "run.json", text + "\n")
 
 
-_RECORD = {"config": dict, "provenance": dict, "status": str, "tasks": int}
+FINAL = ("finished", "diverged")
+"""How runs end that nobody goes on with."""
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _number(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and abs(value) < math.inf)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text_or_none, value))
+
+
+_ABOUT = {"reason": None, "seconds": None, "microseconds_per_step": None}
+"""What the first records did not say."""
+
+_RECORD = {
+    "config": lambda value: isinstance(value, dict),
+    "provenance": lambda value: isinstance(value, dict),
+    "status": _text,
+    "tasks": _count,
+    "reason": _text_or_none,
+    "seconds": _number,
+    "microseconds_per_step": _number,
+    "failures": _texts,
+}
+_CONFIG = {
+    "study": _text,
+    "stream": _text,
+    "method": _text,
+    "seed": _count,
+    "tasks": lambda value: _count(value) and value < 2**31,
+}
+_DEEPEST = 100
+"""Lists and tables in one another; a configuration has about five."""
 
 
 def read_record(folder: Path) -> dict:
-    """The folder's record, with all that others read of it."""
+    """The folder's record, with all that others read of it, and of the types they read."""
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_bytes())
-        wrong = [name for name, kind in _RECORD.items() if not isinstance(record[name], kind)]
-        if wrong:
-            raise StoreError(f"the type of {', '.join(wrong)} is wrong")
+        content = path.read_bytes()
+        record = json.loads(content)
+        if not isinstance(record, dict):
+            raise StoreError("it is no table")
+        if max(content.count(b"["), content.count(b"{")) > _DEEPEST:
+            _require_shallow(record)
+        record: dict[str, Any] = {**_ABOUT, "failures": [], **record}
+        _require_types(record, _RECORD)
         _require_keys(record["config"], "its configuration")
-        return {"reason": None, "seconds": None, "microseconds_per_step": None} | record
+        _require_types(record["config"], _CONFIG)
+        return record
     except KeyError as error:
         raise StoreError(damaged(path, f"it lacks {error}")) from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(damaged(path, str(error))) from error
+
+
+def _require_shallow(found: Any) -> None:
+    level = [found]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise StoreError("its brackets are too deep")
+
+
+def _require_types(found: dict, wanted: Mapping[str, Callable[[Any], bool]]) -> None:
+    if wrong := [name for name, fits in wanted.items() if not fits(found[name])]:
+        raise StoreError(f"the type of {', '.join(wrong)} is wrong")
 
 
 def _require_keys(config: dict, what: str) -> None:

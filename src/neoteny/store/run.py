@@ -18,7 +18,7 @@ from neoteny.store.table import Table, finite, scalar
 class Run:
     """A run's folder, open for writing by this process alone.
 
-    - `status`: `"running"`, `"finished"`, `"diverged"` or `"failed"`.
+    - `status`: `"running"`, `"finished"`, `"diverged"`, `"pruned"` or `"failed"`.
     - `tasks_done`: rows appended so far, those not yet committed included.
     - `seconds`: training seconds at the last commit, over all processes that worked on it.
 
@@ -42,12 +42,8 @@ class Run:
         another process, cannot be written, or is damaged.
         """
         folder, config = Path(folder).absolute(), records.configuration(config)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = files.lock(folder)
-        except OSError as error:
-            raise StoreError(files.unwritable(folder, error)) from error
-        run = cls(folder, config, handle)
+        files.make_folder(folder)
+        run = cls(folder, config, files.lock(folder))
         try:
             run._resume(records.plain("provenance", provenance or {}))
         except OSError as error:
@@ -70,7 +66,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to compute: the run is finished, or has diverged."""
-        return self.status in ("finished", "diverged")
+        return self.status in records.FINAL
 
     def checkpoint(self) -> tuple[int, dict[str, np.ndarray]] | None:
         """The number of finished tasks and the arrays of the last commit, if there was one."""
@@ -113,10 +109,7 @@ class Run:
                 raise StoreError(f"`{name}` is {value!r}: use letters, digits and `_`.")
         folder = self.folder / "spectra"
         path = folder / f"task-{task:05d}-{phase}-{matrix}.npz"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StoreError(files.unwritable(folder, error)) from error
+        files.make_folder(folder)
         files.replace(path, lambda file: files.write_arrays(file, arrays))
         self._new_spectra = True
 
@@ -159,12 +152,14 @@ class Run:
     def finish(self, status: str, reason: str | None = None) -> None:
         """Write how the run ended, and close it.
 
-        `"finished"` and `"diverged"` are final, and refused while rows are uncommitted;
+        Those in `FINAL` are final, and refused while rows are uncommitted;
         `"failed"` gives up rows since the last commit, and the next `open` tries again.
         """
         self._writable()
-        if status not in ("finished", "diverged", "failed"):
-            raise StoreError(f"`status` is {status!r}; a run ends finished, diverged or failed.")
+        if status not in (*records.FINAL, "failed"):
+            raise StoreError(
+                f"`status` is {status!r}; a run ends {', '.join(records.FINAL)} or failed."
+            )
         if status != "failed" and self._committed != self.tasks_done:
             raise StoreError(
                 f"`{self.folder}` has {self.tasks_done - self._committed} uncommitted rows, "

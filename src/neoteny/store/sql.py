@@ -48,11 +48,17 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def parquet(paths: list[Path]) -> str:
-    """SQL that reads the files, whatever their names: DuckDB would take `*?[` for patterns."""
+def parquet(paths: list[Path], *, filename: str | None = None, by_name: bool = True) -> str:
+    """SQL that reads the files, whatever their names: DuckDB would take `*?[` for patterns.
+
+    With `filename` a column of that name, as an identifier, says which file a row is from. All have
+    the columns of any, or unless `by_name`, of the first.
+    """
     literal = [re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''") for path in paths]
     files = ", ".join(f"'{path}'" for path in literal)
-    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+    name = "" if filename is None else f", filename = {filename}"
+    union = "true" if by_name else "false"
+    return f"read_parquet([{files}], union_by_name = {union}, hive_partitioning = false{name})"
 
 
 def first_line(error: Exception) -> str:

@@ -122,6 +122,7 @@ class Table:
         except self._error as error:
             raise OSError(first_line(error)) from error
         finally:
+            self._db.execute("DROP TABLE IF EXISTS tasks")
             self._db.unregister("gathered")
 
     def _gather(self) -> None:

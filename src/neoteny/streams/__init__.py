@@ -61,6 +61,7 @@ STREAMS: dict[str, Callable[..., Stream]] = {
     "gradual": _gradual,
     "slowly-changing-regression": slowly_changing_regression,
 }
+"""The rules by name, `(dataset, **options) -> Stream`. Add your own: `STREAMS["mine"] = mine`."""
 
 
 def make(rule: str, dataset: Dataset, options: Mapping[str, Any] = MappingProxyType({})) -> Stream:

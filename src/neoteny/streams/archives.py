@@ -16,6 +16,7 @@ from neoteny.streams.memory import check_room
 from neoteny.streams.npz import Arrays
 
 _PIXELS = (3, 32, 32)  # of a record: red, green and blue, each row by row
+_MOST_ROWS = 50_000  # of a file
 
 
 class _Layout(NamedTuple):
@@ -62,8 +63,10 @@ def _records(archive: tarfile.TarFile, names: tuple[str, ...], label_bytes: int)
     members = [archive.getmember(name) for name in names]
     size = label_bytes + int(np.prod(_PIXELS))
     for member in members:
-        if not member.isfile() or not member.size or member.size % size:
+        if not member.isreg() or member.sparse or not member.size or member.size % size:
             raise ValueError(f"{member.name} has no whole number of records")
+        if member.size > _MOST_ROWS * size:
+            raise ValueError(f"{member.name} has {member.size // size:,} records")
     total = sum(member.size for member in members)
     check_room(2 * total, "Reading CIFAR would take", "Free some.")
     data = b"".join(_content(archive, member) for member in members)

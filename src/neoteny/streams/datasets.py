@@ -8,6 +8,7 @@ one is used only if it is, to the last bit, the one its authors published.
 import re
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -128,9 +129,7 @@ def _load_digits(*, folder: Path | str | None, progress: Progress | None) -> Dat
     promises the stream of `RandomState` for good, as it does not for `Generator`.
     """
     del folder, progress
-    from sklearn.datasets import load_digits  # slow to import, and needed by this alone
-
-    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    pixels, labels = _digits()
     order = np.random.RandomState(_DIGITS_SEED).permutation(len(labels))
     pixels, labels = pixels[order] / 16, labels[order]
     place = (rank_within_class(labels) + 0.5) / np.bincount(labels)[labels]
@@ -138,6 +137,20 @@ def _load_digits(*, folder: Path | str | None, progress: Progress | None) -> Dat
     trains[np.argsort(place, kind="stable")[:_DIGITS_TRAIN_ROWS]] = True
     train, heldout = (_batch(pixels[rows], labels[rows]) for rows in (trains, ~trains))
     return Dataset("digits", train, heldout, num_classes=10, image_shape=(8, 8, 1))
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """What `load_digits` gives, from its file: scikit-learn itself takes a second to import."""
+    package = find_spec("sklearn")
+    place = Path(package.origin or "") if package else Path()
+    try:
+        rows = np.loadtxt(place.parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    except OSError:  # no promise of scikit-learn's holds it there
+        from sklearn.datasets import load_digits
+
+        pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+        return pixels, labels
+    return rows[:, :-1], rows[:, -1].astype(int)
 
 
 def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:

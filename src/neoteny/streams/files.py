@@ -3,12 +3,9 @@
 A file is used only if it is, to the last bit, the one its authors published.
 """
 
-import contextlib
 import hashlib
 import http.client
 import os
-import secrets
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -135,11 +132,10 @@ def _check(path: Path, name: str, file: File, advice: str) -> None:
         )
 
 
-# ---- download: to a file of this process's own, checked, then renamed in one step
+# ---- download: to a part of its own, checked before it takes its place
 
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**16
-_ABANDONED = 24 * 3600.0  # seconds after which a part belongs to a process that was killed
 
 
 class _MirrorError(Exception):
@@ -149,34 +145,27 @@ class _MirrorError(Exception):
 def _download(
     file: File, name: str, mirrors: tuple[str, ...], target: Path, progress: Progress | None
 ) -> None:
-    """Fetch `file` to `target`, which only ever holds the whole, checked file.
-
-    Each process writes a part of its own, so two that download at once both succeed.
-    """
-    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    """Fetch `file` to `target`, which only ever holds the whole, checked file."""
     reasons = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target.parent)
-        for mirror in mirrors:
-            try:
-                _fetch(mirror + file.name, file, part, progress)
-            except _MirrorError as error:
-                reasons.append(f"{mirror}{file.name}: {error}")
-            else:
-                os.replace(part, target)
-                return
+        with cache.placed(target) as part:
+            for mirror in mirrors:
+                try:
+                    return _fetch(mirror + file.name, file, part, progress)
+                except _MirrorError as error:
+                    reasons.append(f"{mirror}{file.name}: {error}")
+            raise DataError(_not_downloaded(file, name, reasons))
     except OSError as error:
         raise DataError(
             f"Could not write `{target}`, to which a file of {name} is downloaded: {error}. Make "
             "room or name another cache (NEOTENY_CACHE=DIR), or name a folder that has the files "
             "(`--data DIR`)."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+
+
+def _not_downloaded(file: File, name: str, reasons: list[str]) -> str:
     names = ", ".join(other.name for other in SOURCES[name].files)
-    raise DataError(
+    return (
         f"Could not download `{file.name}` of {name} ({'; '.join(reasons)}). Try again with a "
         f"network, or fetch {names} elsewhere and name their folder: `--data DIR`, `folder=DIR` "
         f"or NEOTENY_DATA. `digits` needs no download.{SOURCES[name].instead}"
@@ -211,10 +200,3 @@ def _chunks(url: str) -> Iterator[bytes]:
         raise _MirrorError(str(error.reason) or str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _MirrorError(str(error) or type(error).__name__) from error
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):  # its owner, or another process, was faster
-            if time.time() - part.stat().st_mtime > _ABANDONED:
-                part.unlink()

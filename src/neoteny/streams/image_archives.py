@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +22,12 @@ from neoteny.streams import npz
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.image_folder import pillow
 from neoteny.streams.npz import KEYS, Arrays
+from neoteny.streams.sources import SOURCES
 
 _VERSION = 1  # of what is kept
 _TOGETHER = 1024  # pictures between two reports
-_LARGEST = 2**20  # bytes of a picture's file: official ones have a few thousand
+_LARGEST = 2**21  # bytes of a file: pictures have a few thousand, Tiny ImageNet's notes the most
+_MOST_PIXELS = 2**16  # of a picture: official ones have 105 x 105 and 64 x 64
 
 
 class _Picture(NamedTuple):
@@ -84,7 +85,7 @@ def _tiny_imagenet(archives: Sequence[zipfile.ZipFile], decode: "_Decode") -> Ar
         if (match := re.fullmatch(rf"{root}/train/(n\d+)/images/[^/]+\.JPEG", entry))
     ]
     number = {wnid: label for label, wnid in enumerate(sorted({wnid for wnid, _ in found}))}
-    notes = archive.read(f"{root}/val/val_annotations.txt").decode().splitlines()
+    notes = _content(archive, f"{root}/val/val_annotations.txt").decode().splitlines()
     held = [line.split("\t")[:2] for line in notes]
     train = [_Picture(archive, entry, number[wnid]) for wnid, entry in found]
     test = [_Picture(archive, f"{root}/val/images/{name}", number[wnid]) for name, wnid in held]
@@ -129,27 +130,30 @@ class _Decode:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(pictures), _TOGETHER):
                 some = pictures[start : start + _TOGETHER]
-                contents = [self._content(picture) for picture in some]
+                contents = [_content(picture.archive, picture.entry) for picture in some]
+                self.done += sum(map(len, contents))
                 images += pool.map(partial(_decoded, shrink), contents)
                 if self.progress is not None:
                     self.progress(self.name, min(self.done, self.total), self.total)
         return np.stack(images), np.array([picture.label for picture in pictures], np.int32)
 
-    def _content(self, picture: _Picture) -> bytes:
-        entry = picture.archive.getinfo(picture.entry)
-        if entry.file_size > _LARGEST:
-            raise ValueError(f"{entry.filename} has {entry.file_size:,} bytes")
-        self.done += entry.file_size
-        return picture.archive.read(entry)
+
+def _content(archive: zipfile.ZipFile, name: str) -> bytes:
+    entry = archive.getinfo(name)
+    if entry.file_size > _LARGEST:
+        raise ValueError(f"{name} has {entry.file_size:,} bytes")
+    return archive.read(entry)
 
 
 def _decoded(shrink: Callable, content: bytes) -> np.ndarray:
     Image, _ = pillow()
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError(f"a picture of {image.width} x {image.height} pixels")
         return shrink(image)
 
 
-# ---- kept in the cache, under the sum of the bytes that they were made from
+# ---- kept in the cache, under the sums of the official files, which they were checked to be
 
 
 def _kept(
@@ -160,7 +164,7 @@ def _kept(
 ) -> Arrays:
     """What `make` makes of the archives, from where it was put when it was made."""
     pillow()
-    target = cache.folder() / "data" / "made" / f"{name}-{_stamp(paths)}-v{_VERSION}.npz"
+    target = cache.folder() / "data" / "made" / f"{name}-{_stamp(name)}-v{_VERSION}.npz"
     if target.is_file():
         with contextlib.suppress(DataError):  # cut short, and made anew below
             return npz.read(target)
@@ -168,12 +172,9 @@ def _kept(
     return npz.read(target)
 
 
-def _stamp(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+def _stamp(name: str) -> str:
+    digests = b"".join(bytes.fromhex(file.sha256) for file in SOURCES[name].files)
+    return hashlib.sha256(digests).hexdigest()[:16]
 
 
 def _made(
@@ -194,19 +195,11 @@ def _made(
 
 
 def _keep(arrays: Arrays, target: Path) -> None:
-    part = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
+        with cache.placed(target) as part, part.open("wb") as stream:
             np.savez(stream, **{key: getattr(arrays, key) for key in KEYS})
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, target)
     except OSError as error:
         raise DataError(
             f"Could not write `{target}`, in which decoded pictures are kept: {error}. Make room "
             "or name another cache (NEOTENY_CACHE=DIR)."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()

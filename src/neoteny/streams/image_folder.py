@@ -3,12 +3,9 @@
 They are cut square, brought to one size once, and kept in the cache until one of them changes.
 """
 
-import contextlib
 import hashlib
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neoteny import cache
+from neoteny import cache, npy
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.image_listing import Listing, listing
 from neoteny.streams.npz import KEYS, Arrays
@@ -26,7 +23,11 @@ SIZE = 32
 
 _VERSION = 1  # of what is cached
 _TOGETHER = 256  # images decoded before they are written
-_ABANDONED = 24 * 3600.0  # seconds after which a part belongs to a process that was killed
+_PIXELS, _PIXELS_A_BYTE = 2**24, 256
+"""An image may have as many pixels as the first, or for each byte of its file as the second."""
+
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "PCX", "TGA", "ICO")
+"""What is decoded in this process: for others, such as EPS, Pillow runs another program."""
 
 
 def read(root: Path, *, size: int = SIZE, progress: Progress | None = None) -> Arrays:
@@ -65,7 +66,7 @@ def pillow():
     return Image, ImageOps
 
 
-# ---- what is kept: a folder of four arrays, made aside and renamed in one step
+# ---- what is kept: a folder of four arrays
 
 
 def _cached(root: Path, size: int, found: Listing) -> Path:
@@ -76,43 +77,44 @@ def _cached(root: Path, size: int, found: Listing) -> Path:
 
 def _mapped(target: Path) -> Arrays:
     try:
-        return Arrays(*(np.load(target / f"{key}.npy", mmap_mode="r") for key in KEYS))
-    except (OSError, ValueError, EOFError) as error:
+        return Arrays(*(_map(target / f"{key}.npy") for key in KEYS))
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
         raise DataError(
             f"`{target}`, in which resized images are kept, is damaged ({error}). Delete it and "
             "try again: it will be made anew."
         ) from error
 
 
+def _map(path: Path) -> np.ndarray:
+    with path.open("rb") as stream:
+        header = npy.read_header(stream)
+    if header.begin + header.nbytes != path.stat().st_size:
+        raise ValueError(f"{path.name} does not have the bytes that its header declares")
+    return np.load(path, mmap_mode="r")
+
+
 def _make(root: Path, size: int, found: Listing, target: Path, progress: Progress | None) -> None:
-    part = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part")
     report = _reporter(root, found, progress)
     try:
-        part.mkdir(parents=True)
-        for name, rows in (("train", found.train), ("test", found.heldout)):
-            _write_images(part / f"{name}_images.npy", [path for path, _ in rows], size, report)
-            np.save(part / f"{name}_labels.npy", np.array([label for _, label in rows], np.int32))
-        _install(part, target)
+        with cache.placed(target) as part:
+            part.mkdir()
+            for name, rows in (("train", found.train), ("test", found.heldout)):
+                _write_images(part / f"{name}_images.npy", [path for path, _ in rows], size, report)
+                labels = np.array([label for _, label in rows], np.int32)
+                np.save(part / f"{name}_labels.npy", labels)
+        _forget_others(target)
     except OSError as error:
         raise DataError(
             f"Could not write `{target}`, to which images of `{root}` are resized: {error}. Make "
             "room or name another cache (NEOTENY_CACHE=DIR)."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
-def _install(part: Path, target: Path) -> None:
-    try:
-        part.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process was faster, with the same content
-            raise
-    for other in target.parent.iterdir():  # of images as they were before
-        with contextlib.suppress(FileNotFoundError):  # another process removed it
-            unused = other.suffix != ".part" or time.time() - other.stat().st_mtime > _ABANDONED
-            if other not in (target, part) and unused:
-                shutil.rmtree(other, ignore_errors=True)
+def _forget_others(target: Path) -> None:
+    """Remove what was made of the images as they were before."""
+    for other in target.parent.iterdir():
+        if other != target and other.suffix != ".part":
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _reporter(
@@ -151,7 +153,11 @@ def _write_images(
 def _pixels(path: Path, *, size: int) -> bytes:
     Image, ImageOps = pillow()
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
+            bytes_there = path.stat().st_size
+            if image.width * image.height > max(_PIXELS, _PIXELS_A_BYTE * bytes_there):
+                declared = f"{image.width} x {image.height} pixels"
+                raise ValueError(f"it declares {declared}, and has {bytes_there:,} bytes")
             turned = _bytes(ImageOps.exif_transpose(image), Image)
             square = ImageOps.fit(turned.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
             return square.tobytes()

@@ -4,12 +4,12 @@ Large ones stay in their file: what is stored uncompressed can be mapped from wh
 """
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from neoteny import npy
 from neoteny.streams.files import DataError
 from neoteny.streams.memory import check_room, is_large
 
@@ -30,14 +30,12 @@ class Arrays(NamedTuple):
 class _Member(NamedTuple):
     """An array in the archive: where its entries begin in the file, if they lie there as such."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    fortran: bool
+    header: npy.Header
     offset: int | None
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        return self.header.nbytes
 
 
 def read(path: Path) -> Arrays:
@@ -48,12 +46,12 @@ def read(path: Path) -> Arrays:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever its parser stumbles over
+        reason = str(error) or type(error).__name__
         raise DataError(
-            f"`{path}` is not a whole .npz file ({error or type(error).__name__}). Write it anew "
-            "with `numpy.savez`."
+            f"`{path}` is not a whole .npz file ({reason}). Write it anew with `numpy.savez`."
         ) from error
 
 
@@ -86,22 +84,25 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Arrays:
 def _member(archive: zipfile.ZipFile, path: Path, key: str) -> _Member:
     entry = archive.getinfo(f"{key}.npy")
     with archive.open(entry) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-        header = stream.tell()
-    if dtype.hasobject:
-        raise DataError(
-            f"`{key}` of `{path}` holds Python objects, and reading those could run a program "
-            "hidden in them. Write plain numbers, as `images.astype('uint8')`."
-        )
+        try:
+            header = npy.read_header(stream)
+        except npy.ObjectsError as error:
+            raise DataError(
+                f"`{key}` of `{path}` holds Python objects, and reading those could run a program "
+                "hidden in them. Write plain numbers, as `images.astype('uint8')`."
+            ) from error
     stored = entry.compress_type == zipfile.ZIP_STORED
-    member = _Member(shape, dtype, fortran, _start(path, entry) + header if stored else None)
-    if header + member.nbytes != entry.file_size:
+    held = min(entry.compress_size, path.stat().st_size)
+    if entry.file_size > held * _MOST_SQUEEZED.get(entry.compress_type, 0):
+        raise ValueError(f"{key} declares {entry.file_size:,} bytes, and has {held:,}")
+    member = _Member(header, _start(path, entry) + header.begin if stored else None)
+    if header.begin + member.nbytes != entry.file_size:
         raise ValueError(f"{key} does not have the bytes that its header declares")
     return member
+
+
+_MOST_SQUEEZED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""How many bytes can be made of one: those are the ways in which NumPy writes."""
 
 
 def _start(path: Path, entry: zipfile.ZipInfo) -> int:
@@ -113,8 +114,9 @@ def _start(path: Path, entry: zipfile.ZipInfo) -> int:
 
 
 def _map(path: Path, member: _Member) -> np.ndarray:
-    order = "F" if member.fortran else "C"
-    return np.memmap(path, member.dtype, "r", member.offset or 0, member.shape, order)
+    shape, fortran, dtype, _ = member.header
+    order = "F" if fortran else "C"
+    return np.memmap(path, dtype, "r", member.offset or 0, shape, order)
 
 
 def _whole(archive: zipfile.ZipFile, key: str) -> np.ndarray:

@@ -166,7 +166,9 @@ def _from_toml(path: Path) -> Study:
         data = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"Cannot read the study {path}: {error.strerror}.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path} is no study: its brackets are too deep.") from None
+    except ValueError as error:  # no text, no TOML, or a number of too many digits
         raise UserError(f"{path} is not TOML: {error}.") from None
     return validated(Study, {"name": path.stem} | data)
 

@@ -30,6 +30,8 @@ NAME = "continual-imagenet"
 PUBLISHED = Published(
     metric="heldout_accuracy",
     tasks=2000,
+    rule="class-pairs",
+    dataset="imagenet-32",
     ends={
         "l2_er": (0.81, 0.76),
         "cbp": (0.79, 0.74),

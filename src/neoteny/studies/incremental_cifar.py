@@ -29,6 +29,8 @@ NAME = "incremental-cifar"
 PUBLISHED = Published(
     metric="heldout_accuracy",
     tasks=19,
+    rule="incremental-classes",
+    dataset="cifar100",
     ends={
         "l2_er": (0.695, 0.548),
         "l2": (0.775, 0.523),

@@ -22,6 +22,8 @@ NAME = "permuted-mnist"
 PUBLISHED = Published(
     metric="online_accuracy",
     tasks=800,
+    rule="permuted-pixels",
+    dataset="mnist",
     ends={
         "l2_er": (0.950, 0.950),
         "cbp": (0.942, 0.938),

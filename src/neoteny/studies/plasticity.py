@@ -246,31 +246,33 @@ def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]
         "SELECT config ->> '$.setting.metric', (config ->> '$.tasks')::INTEGER FROM runs "
         f"WHERE {mine} ORDER BY seed",
         which,
-    ).fetchone()
+    ).fetchone() or ("", 0)
     fresh = {"final_accuracy": "fresh_accuracy"}.get(metric, f"fresh_{metric}")
+    described = connection.execute("SELECT column_name FROM (DESCRIBE tasks)").fetchall()
+    curvature = [
+        column(name) if (name,) in described else "NULL::DOUBLE"
+        for kind in ("rank", "max")
+        for name in (f"ggn_{kind}_start", f"hessian_{kind}_start")
+    ]
     rows = connection.execute(
-        f"SELECT seed, {metric}, {fresh}, {_curvature(connection, mine, which, 'rank')}, "
-        f"chance_accuracy, {_curvature(connection, mine, which, 'max')} "
-        f"FROM tasks WHERE {mine} ORDER BY seed, task",
+        f"SELECT seed, {column(metric)}, {column(fresh)}, {column('chance_accuracy')}, "
+        f"{', '.join(curvature)} FROM tasks WHERE {mine} ORDER BY seed, task",
         which,
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
+    known = [bool(np.isfinite(values).any()) for values in table.T]
+    rank, largest = (4 if known[4] else 5), (6 if known[6] else 7)  # the GGN's, or the Hessian's
     return {
-        int(seed): Life(own[:, 1], own[:, 2], own[:, 3], own[:, 4], own[:, 5], asked)
+        int(seed): Life(own[:, 1], own[:, 2], own[:, rank], own[:, 3], own[:, largest], asked)
         for seed in np.unique(table[:, 0])
         for own in [table[table[:, 0] == seed]]
     }
 
 
-def _curvature(connection, mine: str, which: list[str], kind: str) -> str:
-    """The column of these runs' eigenvalues: the GGN's, or where there is none the Hessian's."""
-    described = connection.execute("SELECT column_name FROM (DESCRIBE tasks)").fetchall()
-    for name in (f"ggn_{kind}_start", f"hessian_{kind}_start"):
-        if (name,) in described:
-            found = connection.execute(f"SELECT count({name}) FROM tasks WHERE {mine}", which)
-            if found.fetchone()[0]:
-                return name
-    return "NULL::DOUBLE"
+def column(name: str | None) -> str:
+    """A column of `tasks` as SQL that has numbers; its name may be stored, and so anybody's."""
+    quoted = str(name).replace('"', '""')
+    return f'TRY_CAST(tasks."{quoted}" AS DOUBLE)'
 
 
 def points(interval: Interval) -> str:

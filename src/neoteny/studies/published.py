@@ -16,11 +16,16 @@ SAME = 0.02
 
 
 class Published(NamedTuple):
-    """What the paper reports of one benchmark: accuracy on the first and last of `tasks` tasks."""
+    """What the paper reports of one benchmark: accuracy on the first and last of `tasks` tasks.
+
+    `rule` and `dataset` are what it was measured on, by the names that they have here.
+    """
 
     metric: str
     tasks: int
     ends: dict[str, tuple[float, float]]
+    rule: str
+    dataset: str
 
 
 class Ends(NamedTuple):
@@ -35,7 +40,8 @@ def judge(connection, study: str, published: Published) -> list[Verdict]:
 
     Per stream: (1) each method ends above plain backprop, or level with it, as published; (2)
     `l2_er` ends above all others, those that the paper's table leaves out among them. Runs that
-    have not come through all tasks leave open what they are needed for.
+    have not come through all tasks leave open what they are needed for. Where runs learnt another
+    stream or data set than the published ones, the evidence says so.
     """
     streams = connection.execute(
         "SELECT DISTINCT stream FROM tasks WHERE study = ? ORDER BY stream", [study]
@@ -43,14 +49,34 @@ def judge(connection, study: str, published: Published) -> list[Verdict]:
     verdicts = []
     for (stream,) in streams:
         found = _ends(connection, study, stream, published.metric)
-        verdicts += [
+        own = [
             _beside_bp(stream, method, found, published)
             for method in found
             if _original(method) in published.ends and method != "bp" and "bp" in found
         ]
         if "l2_er" in found and len(found) > 1:
-            verdicts.append(_best(stream, found, published))
+            own.append(_best(stream, found, published))
+        other = _another_problem(connection, study, stream, published)
+        verdicts += [verdict._replace(evidence=verdict.evidence + other) for verdict in own]
     return verdicts
+
+
+def _another_problem(connection, study: str, stream: str, published: Published) -> str:
+    """What to say where these runs learnt something else than the published ones."""
+    rows = connection.execute(
+        "SELECT DISTINCT config ->> '$.setting.stream.rule', "
+        "config ->> '$.setting.stream.dataset' FROM runs "
+        "WHERE study = ? AND stream = ? ORDER BY ALL",
+        [study, stream],
+    ).fetchall()
+    theirs = published.rule, published.dataset
+    if not (others := [row for row in rows if row != theirs]):
+        return ""
+    rule, dataset = others[0]
+    return (
+        f"; but these runs learnt {rule or 'an unknown stream'} of {dataset or 'unknown data'}, "
+        f"and the published ones {' of '.join(theirs)}: another problem"
+    )
 
 
 def _beside_bp(stream: str, method: str, found: dict[str, Ends], published: Published) -> Verdict:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neoteny.statistics import Interval, bootstrap_mean, interquartile_mean
-from neoteny.studies.plasticity import Outcome, Verdict
+from neoteny.studies.plasticity import Outcome, Verdict, column
 
 TOLERANCE = 0.1
 """Of what a fresh agent gains; an agent that gains so much less has lost plasticity."""
@@ -111,8 +111,8 @@ def middle_mean(table: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0)
     At three seeds such an interval is too narrow (see `statistics.bootstrap_mean`): it is here
     to compare with the literature, and decides nothing.
     """
-    tasks = [column[np.isfinite(column)] for column in table.T]
-    tasks = [column for column in tasks if len(column)]
+    tasks = [scores[np.isfinite(scores)] for scores in table.T]
+    tasks = [scores for scores in tasks if len(scores)]
     if not tasks:
         return Interval(np.nan, np.nan, np.nan, 0, "not measured")
     draw = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ def middle_mean(table: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0)
         [
             interquartile_mean(
                 np.concatenate(
-                    [column[draw.integers(len(column), size=len(column))] for column in tasks]
+                    [scores[draw.integers(len(scores), size=len(scores))] for scores in tasks]
                 )
             )
             for _ in range(resamples)
@@ -139,14 +139,16 @@ def _scores(connection, study: str, stream: str, method: str) -> Scores:
         "SELECT config ->> '$.setting.metric', (config ->> '$.tasks')::INTEGER FROM runs "
         "WHERE study = ? AND stream = ? AND method = ? ORDER BY seed",
         [study, stream, method],
-    ).fetchone()
+    ).fetchone() or (None, 0)
+    needed = (metric, f"fresh_{metric}", "untrained_return", "final_entropy")
     rows = connection.execute(
-        f"SELECT seed, task, {metric}, fresh_{metric}, untrained_return, final_entropy FROM tasks "
+        f"SELECT seed, task, {', '.join(map(column, needed))} FROM tasks "
         "WHERE study = ? AND stream = ? AND method = ? ORDER BY seed, task",
         [study, stream, method],
     ).fetchall()
     table = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
     late, scores, entropy, whole = {}, [], {}, True
+    reached = np.unique(table[table[:, 1] >= 2 * asked // 3, 1])
     for seed in np.unique(table[:, 0]):
         own = table[table[:, 0] == seed]
         whole &= len(own) == asked
@@ -154,9 +156,8 @@ def _scores(connection, study: str, stream: str, method: str) -> Scores:
         gain, fresh = own[:, 2] - own[:, 4], own[:, 3] - own[:, 4]
         known = np.isfinite(gain) & np.isfinite(fresh) & (fresh > 0)
         late[int(seed)] = float(gain[known].sum() / fresh[known].sum()) if known.any() else np.nan
-        line = np.full(asked - 2 * asked // 3, np.nan)
-        places = own[known, 1].astype(int) - 2 * asked // 3
-        line[places] = gain[known] / fresh[known]
+        line = np.full(len(reached), np.nan)
+        line[np.searchsorted(reached, own[known, 1])] = gain[known] / fresh[known]
         scores.append(line)
         ends = own[np.isfinite(own[:, 5]), 5]
         if len(ends):
