@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test test-all check lock clean
+.PHONY: demo test test-all check docs docs-serve lock clean
 
 demo: .venv/.runtime
 	$(BIN)/neoteny run spectral-collapse-digits --out demo
@@ -19,6 +19,12 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs-serve: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 ifdef UV
 .venv/.runtime: uv.lock pyproject.toml
@@ -47,4 +53,4 @@ lock:
 	$(UV) export --frozen --quiet --no-emit-project --no-annotate --all-groups -o requirements-dev.lock
 
 clean:
-	rm -rf .venv demo dist build
+	rm -rf .venv demo dist build site
