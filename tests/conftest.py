@@ -6,6 +6,9 @@ that share the tests keep to their share of the cores, so that none compiles on 
 """
 
 import os
+import re
+import sys
+from types import SimpleNamespace
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # JAX reads it when imported
 
@@ -22,6 +25,8 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 install_import_hook("neoteny", "beartype.beartype")
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @pytest.fixture
@@ -53,3 +58,29 @@ def compiled_once(scratch):
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, scratch, tmp_path):
+    """Run the command line in this process; its exit status and what it printed."""
+    import tiny
+    from neoteny import cli
+
+    for name, value in tiny.environment(scratch).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["neoteny", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        assert not CONTROL.search(out + err)
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return call

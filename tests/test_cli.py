@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
-from types import SimpleNamespace
 
 import pytest
 import typer
@@ -17,8 +15,6 @@ from neoteny.cli.about import KINDS
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
 
 COMMANDS = typer.main.get_command(cli.app).commands
 
@@ -28,29 +24,6 @@ def study(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(tiny.TOML)
     return path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, scratch, tmp_path):
-    """Run the command line in this process; its exit status and what it printed."""
-    for name, value in tiny.environment(scratch).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["neoteny", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capsys.readouterr()
-        assert not CONTROL.search(out + err)
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

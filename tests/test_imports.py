@@ -12,7 +12,7 @@ import neoteny
 SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
-    {"errors", "cache", "types", "glossary", "lanes", "tables"},
+    {"errors", "cache", "types", "glossary", "lanes", "npy"},
     {
         "config",
         "statistics",
@@ -23,6 +23,7 @@ FLOORS = [
         "store",
         "lockstep",
         "branches",
+        "tables",
     },
     {"probes", "comparison"},
     {"interventions"},
@@ -31,17 +32,28 @@ FLOORS = [
     {"rl"},
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis", "episodes"},
-    {"report"},
+    {"report", "cluster"},
     {"grid"},
-    {"api", "catalogue", "explanation", "export", "progress", "planning", "slurm"},
+    {
+        "api",
+        "catalogue",
+        "explanation",
+        "export",
+        "live",
+        "progress",
+        "planning",
+        "slurm",
+        "trackers",
+    },
+    {"tuning"},
     {"cli"},
 ]
 """Lowest first. A part may import what lies below it, never beside or above it."""
 
 BESIDE = {("losses", "networks"), ("methods", "networks")}
 FREE_OF_JAX = {
-    "errors", "cache", "config", "statistics", "comparison", "store", "report", "studies", "sweep",
-    "export", "tables",
+    "errors", "cache", "npy", "config", "statistics", "comparison", "store", "report", "studies",
+    "sweep", "cluster", "export", "live", "tables", "trackers",
 }  # fmt: skip
 HEAVY = ("jax", "numpy", "optax", "duckdb", "plotly", "matplotlib", "sklearn", "pydantic", "rich")
 

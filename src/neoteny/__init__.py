@@ -24,6 +24,7 @@ _PARTS = (
 
 _NAMES = {
     "run": "api",
+    "tune": "tuning",
     "Results": "api",
     "Study": "config",
     "Setting": "config",

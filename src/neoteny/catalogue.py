@@ -101,6 +101,12 @@ def _methods() -> list[Row]:
             "name": name,
             "what": _first(recipe),
             "hyperparameters": _shown(defaults),
+            "tuned": _shown(
+                {
+                    field: f"{low:g}:{high:g}{':log' * log}"
+                    for field, (low, high, log) in methods.search_ranges(name).items()
+                }
+            ),
             "needs_boundary": boundary,
         }
 

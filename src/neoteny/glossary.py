@@ -34,11 +34,11 @@ def _spectrum(matrix: str, title: str, what: str, source: str) -> Group:
         title,
         what,
         (f"{matrix}_rank", "eigenvalues beyond ±`probes.epsilon`: directions with curvature",
-         "count", "#{k: \\|λ_k\\| > ε}", source),
+         "count", "#{k: ∣λ_k∣ > ε}", source),
         (f"{matrix}_budget_rank", "eigenvalues that a task's budget of steps can make use of",
-         "count", "#{k: \\|λ_k\\| > 1/(ηT)}", "`docs/theory.md`, section 3"),
+         "count", "#{k: ∣λ_k∣ > 1/(ηT)}", "`docs/theory.md`, section 3"),
         (f"{matrix}_effective_rank", "how many directions share the curvature",
-         "count", "exp(H(p)), p_k = \\|λ_k\\| / Σ\\|λ\\|", "Roy & Vetterli (2007)"),
+         "count", "exp(H(p)), p_k = ∣λ_k∣ / Σ∣λ∣", "Roy & Vetterli (2007)"),
         (f"{matrix}_max", "largest eigenvalue, the sharpness", "loss / parameter²", "λ_1", source),
         (f"{matrix}_min", "smallest eigenvalue", "loss / parameter²", "λ_n", source),
         (f"{matrix}_legacy_rank", "the count as it was published, mostly of its smoothing kernel",
@@ -56,13 +56,13 @@ GROUPS: dict[str, Group] = {
         "What plain gradient descent with this learning rate η and number of steps T can reach of "
         "the task; for Adam a reading at that scale and no prediction. For cross-entropy.",
         ("budget_alignment", "share of what is to be learnt in directions the budget can move",
-         "share", "Σ_{λ_k > 1/(ηT)} ⟨u_k, r⟩² / \\|r\\|²", "`docs/theory.md`, section 3"),
+         "share", "Σ_{λ_k > 1/(ηT)} ⟨u_k, r⟩² / ∣r∣²", "`docs/theory.md`, section 3"),
         ("budget_rank_share", "share of directions the budget can move, whatever the labels",
          "share", "#{λ_k > 1/(ηT)} / (rows (classes − 1))", "`docs/theory.md`, section 3"),
         ("predicted_loss", "of the local quadratic model at the end of the task",
          "loss", "L − ½ Σ_k (1 − (1 − ηλ_k)^{2T}) ⟨u_k, r⟩²", "`docs/theory.md`, section 2"),
         ("budget_ntk_alignment", "as `budget_alignment`, of the slope in the tangent kernel",
-         "share", "Σ_{μ_k > 1/(ηT)} ⟨v_k, s⟩² / \\|s\\|²", "`docs/theory.md`, section 4"),
+         "share", "Σ_{μ_k > 1/(ηT)} ⟨v_k, s⟩² / ∣s∣²", "`docs/theory.md`, section 4"),
         ("guaranteed_loss", "what the linearised network surely reaches",
          "loss", "L − ½ Σ_k ⟨v_k, s⟩² x_k / (1 + x_k / 2), x_k = ηTμ_k",
          "`docs/theory.md`, section 4"),
@@ -72,13 +72,13 @@ GROUPS: dict[str, Group] = {
         "The same with a threshold relative to the largest eigenvalue: directions no more than a "
         "thousand times slower than the fastest. For cross-entropy.",
         ("alignment", "share of what is to be learnt in those directions",
-         "share", "Σ_{λ_k > λ_1/1000} ⟨u_k, r⟩² / \\|r\\|²", "`docs/theory.md`, section 3"),
+         "share", "Σ_{λ_k > λ_1/1000} ⟨u_k, r⟩² / ∣r∣²", "`docs/theory.md`, section 3"),
         ("rank_share", "share of directions that are among those",
          "share", "#{λ_k > λ_1/1000} / (rows (classes − 1))", "`docs/theory.md`, section 3"),
         ("largest_eigenvalue", "of the loss-weighted Gram matrix, and so of the GGN",
          "loss / parameter²", "λ_1(SᵀJJᵀS / rows)", "`docs/theory.md`, section 1"),
         ("ntk_alignment", "as `alignment`, of the slope in the tangent kernel",
-         "share", "Σ_{μ_k > μ_1/1000} ⟨v_k, s⟩² / \\|s\\|²", "`docs/theory.md`, section 4"),
+         "share", "Σ_{μ_k > μ_1/1000} ⟨v_k, s⟩² / ∣s∣²", "`docs/theory.md`, section 4"),
         ("ntk_rank_share", "as `rank_share`, of the tangent kernel",
          "share", "#{μ_k > μ_1/1000} / (rows · classes)", "`docs/theory.md`, section 4"),
         ("ntk_largest_eigenvalue", "of the tangent kernel",
@@ -117,9 +117,9 @@ GROUPS: dict[str, Group] = {
         ("dead", "exactly zero on every row",
          "share", "a_i = 0 on all rows", "Dohare et al. (2024)"),
         ("dormant", "at most 0.025 of its layer's mean size",
-         "share", "mean\\|a_i\\| ≤ τ mean_j mean\\|a_j\\|, τ = 0.025", "Sokar et al. (2023)"),
+         "share", "mean∣a_i∣ ≤ τ mean_j mean∣a_j∣, τ = 0.025", "Sokar et al. (2023)"),
         ("saturated", "on a flat piece of its activation function",
-         "share", "mean\\|φ′(z_i)\\| < 0.01", "ours; see `probes.unit_health`"),
+         "share", "mean∣φ′(z_i)∣ < 0.01", "ours; see `probes.unit_health`"),
     ),
     "ntk": _group(
         "Tangent kernel",
@@ -187,7 +187,7 @@ GROUPS: dict[str, Group] = {
         ("policy_churn", "how far an update moves the policy on rows that it did not learn from; "
          "of DQN the share of rows whose best action changes", "nat; share", "KL(π ‖ π′)",
          "after Tang et al. (2025)"),
-        ("value_churn", "how far an update moves the value there", "reward", "mean\\|V′ − V\\|",
+        ("value_churn", "how far an update moves the value there", "reward", "mean∣V′ − V∣",
          "after Tang et al. (2025)"),
         ("online_loss", "before each update, mean over the task", "loss", "mean L", ""),
         ("final_loss", "on the task's training rows, at its end", "loss", "L", ""),
@@ -251,7 +251,8 @@ learning rate, T the steps of a task ([theory](theory.md)). Sources are named as
 
 def document() -> str:
     """The page `docs/probes.md`."""
-    return HEAD + "".join(_section(key, group) for key, group in GROUPS.items())
+    page = HEAD + "".join(_section(key, group) for key, group in GROUPS.items())
+    return page.replace("`docs/theory.md`", "[theory](theory.md)")
 
 
 def _section(key: str, group: Group) -> str:
@@ -267,8 +268,8 @@ def _section(key: str, group: Group) -> str:
 
 
 def _code(text: str) -> str:
-    """Each of several names on its own; what is no name as it is."""
-    return ", ".join(f"`{part}`" for part in text.split(", ")) if text else ""
+    """Each of several names or formulas on its own, cut at commas that stand in no bracket."""
+    return ", ".join(f"`{part}`" for part in re.split(r", (?![^⟨]*⟩)", text)) if text else ""
 
 
 if __name__ == "__main__":

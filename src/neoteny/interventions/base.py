@@ -9,6 +9,7 @@ from neoteny.errors import UserError
 from neoteny.types import Features, Params, State
 
 TASK_START = 0
+"""The period of what acts at the start of each task."""
 
 
 class Penalty(NamedTuple):

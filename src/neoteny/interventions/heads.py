@@ -21,6 +21,7 @@ HEADS = {
 """Head policies by name; `masked` and `grown` go by the classes that the stream tells."""
 
 MASKED = ("masked", "grown")
+"""Policies of the output layer under which only some outputs count."""
 
 
 def renew_head(

@@ -16,6 +16,7 @@ ACTIVATIONS = {
     "softplus": jax.nn.softplus,
     "identity": lambda x: x,
 }
+"""What `network.activation` can name."""
 
 INITIALISERS = {
     "he-uniform": jax.nn.initializers.he_uniform(),
@@ -28,3 +29,4 @@ INITIALISERS = {
     "glorot-normal": jax.nn.initializers.glorot_normal(),
     "orthogonal": jax.nn.initializers.orthogonal(),
 }
+"""What `network.initialiser` can name."""

@@ -126,6 +126,7 @@ PROBES: dict[str, Probe] = {
     "ntk": ntk_rank,
     "random_labels": random_label_probe,
 }
+"""What `probes.names` and `probes.start_names` of a study can name: `Snapshot -> NamedTuple`."""
 
 
 def columns(measured: Any) -> dict[str, float | None]:

@@ -56,3 +56,4 @@ class HostEnvironment(NamedTuple):
 
 
 AnyEnvironment = Environment | HostEnvironment
+"""An environment in JAX, or one that is stepped on the host."""

@@ -32,6 +32,7 @@ class World(NamedTuple):
 
 
 Worlds = Callable[[PRNGKey, int | Integer[Array, ""]], World]
+"""What becomes of an environment: `(key, task index) -> World`."""
 
 
 def seen(world: World, observation: Float[Array, "..."]) -> Float[Array, "..."]:
