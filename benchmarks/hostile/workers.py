@@ -105,6 +105,7 @@ class _Trial:
         tempfile.tempdir = str(root / "temporary")
         os.chdir(root / "here")
         warnings.simplefilter("ignore")  # of names that are twice in an archive, as they are to be
+        sys.dont_write_bytecode = True  # what is imported on the way is no file that an input wrote
         os.fsync = lambda handle: None  # no power is lost here
         self.sound = reader.prepare(root / "sound")
         self.watch = _Watch(root)
