@@ -70,6 +70,7 @@ def call(monkeypatch, capsys, scratch, tmp_path):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    monkeypatch.delenv("COLUMNS", raising=False)  # which other people's packages set
     monkeypatch.chdir(tmp_path)
 
     def call(*words):

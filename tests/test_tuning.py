@@ -438,7 +438,7 @@ def test_runs_of_a_tuning_are_seen_in_their_folder_and_not_from_above(tmp_path, 
     neoteny.run(str(found.path), out=tmp_path / "x")
     assert {row["study"] for row in store.status(tmp_path)} == {"tiny-tuned"}
     page = Results(tmp_path / "x").report().read_text()
-    assert 'id="settings--settings-labels"' in page
+    assert 'id="over-all--settings-labels"' in page
     drawn = Results(tmp_path / "x").figures(["png"])
     assert (tmp_path / "x" / "figures" / "settings-labels.png") in drawn
 

@@ -301,12 +301,10 @@ class Study(_Data):
     @model_validator(mode="after")
     def _settings_are_judged_on_other_seeds(self) -> "Study":
         seeds = range(self.first_seed, self.first_seed + self.seeds)
-        if both := sorted(set(seeds) & set(self.tuned_on)):
-            free = next(
-                first
-                for first in range(2**31)
-                if not set(range(first, first + self.seeds)) & set(self.tuned_on)
-            )
+        if both := sorted(seed for seed in {*self.tuned_on} if seed in seeds):
+            starts = sorted({0, *(seed + 1 for seed in self.tuned_on)})
+            taken = lambda first: any(first <= seed < first + self.seeds for seed in self.tuned_on)
+            free = next(first for first in starts if not taken(first))
             raise ValueError(
                 f"the settings were tuned on seeds {', '.join(map(str, self.tuned_on))}, and would "
                 f"be flattered by runs with {'them' if len(both) > 1 else both[0]}. Pass `--set "

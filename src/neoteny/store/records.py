@@ -87,10 +87,6 @@ def write_record(folder: Path, record: dict) -> None:
     write_text(folder / "run.json", text + "\n")
 
 
-FINAL = ("finished", "diverged")
-"""How runs end that nobody goes on with."""
-
-
 def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
