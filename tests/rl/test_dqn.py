@@ -3,6 +3,7 @@
 import collections
 from functools import partial
 
+import duckdb
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -433,7 +434,7 @@ def test_a_run_killed_between_tasks_and_resumed_ends_with_the_same_bits(tmp_path
 
 def _contents(folder):
     _, arrays = store.read_checkpoint(folder / "checkpoint.npz")
-    rows = store.connect(folder.parent).sql(
+    rows = duckdb.sql(
         "SELECT online_return, online_loss, policy_churn, value_churn FROM "
         f"read_parquet('{folder}/tasks.parquet') ORDER BY task"
     )
