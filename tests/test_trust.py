@@ -220,7 +220,7 @@ def test_of_two_sweeps_that_start_at_once_neither_loses_the_others_grid(tmp_path
     study = tiny.study()
     point = lambda place: {f"labels-{place}": Point("labels", {"lr": f"0.{place}"})}
     sweeps = [
-        threading.Thread(target=api._remember, args=(study, tmp_path, point(place)))
+        threading.Thread(target=api.remember, args=(study, tmp_path, point(place)))
         for place in range(8)
     ]
     for sweep in sweeps:

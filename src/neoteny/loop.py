@@ -197,15 +197,15 @@ def _continue(
             pace = float(np.median(durations[1:])) / machine.steps * 1e6 if durations[1:] else None
             arrays = checkpoints.flat(learner, diverged)
             journal.commit(arrays, seconds=seconds, microseconds_per_step=pace)
+        after = yield Turn(2 * index + 1)
+        if due:
+            committed = after
+            pause = COMMIT_SECONDS * max(1.0, (after - now) / COMMIT_SHARE)
         given_up = on_task(index, row[config.setting.metric])
         if given_up is not None and not last:
             arrays = checkpoints.flat(learner, None)
             journal.commit(arrays, seconds=seconds, microseconds_per_step=None)
             return journal.finish("pruned", given_up)
-        after = yield Turn(2 * index + 1)
-        if due:
-            committed = after
-            pause = COMMIT_SECONDS * max(1.0, (after - now) / COMMIT_SHARE)
     if diverged is None:
         journal.finish("finished")
     else:

@@ -57,7 +57,7 @@ GRIDS = {
 def test_the_runs_to_come_are_those_that_the_sweep_makes(tmp_path, axes):
     study = tiny.study(methods=["bp", "l2"], seeds=2)
     runs, points = expand(study, axes) if axes else api.runs_of(study, None)
-    api._remember(study, tmp_path, points)
+    api.remember(study, tmp_path, points)
     assert planned(tmp_path) == {
         (run.study, run.stream, run.method, run.seed): run.tasks for run in runs
     }
@@ -87,7 +87,7 @@ def test_the_states_of_a_sweep_follow_each_other(tmp_path, impatient):
     board = Board(out)
     state = lambda: board.answer()["state"]
     assert state() == "absent"
-    api._remember(tiny.study(seeds=2, tasks=1), out, {})
+    api.remember(tiny.study(seeds=2, tasks=1), out, {})
     assert state() == "empty"
     with open_run(out, study="tiny", tasks=1) as run:
         add_tasks(run, 0.5)
