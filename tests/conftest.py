@@ -34,6 +34,14 @@ def key():
     return jax.random.key(0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def room():
+    """No process runs out of memory maps, however many modules it has tested."""
+    from neoteny import programs
+
+    programs.make_room()
+
+
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory):
     """A folder that the processes of this test session share: code once compiled, caches."""

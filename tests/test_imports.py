@@ -12,7 +12,7 @@ import neoteny
 SOURCE = Path(neoteny.__file__).parent
 
 FLOORS = [
-    {"errors", "cache", "types", "glossary", "lanes", "npy"},
+    {"errors", "cache", "types", "glossary", "lanes", "npy", "programs"},
     {
         "config",
         "statistics",

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neoteny import checkpoints, measuring, rl, store
+from neoteny import checkpoints, measuring, programs, rl, store
 from neoteny.branches import BEFORE, FRESH, INITIAL, PROBING, TRAINING, Branches
 from neoteny.config import RunConfig, Setting, TrainingConfig
 from neoteny.errors import UserError
@@ -53,6 +53,7 @@ def run(
 
     **Raises:** `UserError` for a configuration that cannot run, or a folder of another one.
     """
+    programs.make_room()
     return alone(_life(config, folder, data, on_task or (lambda done, value: None), {}))
 
 
@@ -84,6 +85,7 @@ def run_together(
     if len({config.model_copy(update={"seed": 0}).model_dump_json() for config in configs}) > 1:
         raise ValueError("Only runs that differ in nothing but their seed go together.")
     told = on_task or (lambda config, done, value: None)
+    programs.make_room()
     return together(
         [
             _life(config, folder, data, partial(told, config), {"together": len(configs)})
