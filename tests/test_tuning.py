@@ -518,6 +518,19 @@ def test_the_command_tunes_and_reports_on_other_seeds_at_once(
     assert "The settings were tuned on seeds 1000, 1001" in capsys.readouterr().err
 
 
+def test_a_report_on_what_was_found_may_be_stopped(tmp_path, toml, quick, monkeypatch, capsys):
+    def lives(config, *rest):
+        if config.seed < 1000:
+            raise KeyboardInterrupt
+        return quick_lives.live_through(config, *rest)
+
+    monkeypatch.setattr(loop, "_live_through", lives)
+    out = tmp_path / "out"
+    status, said = command(monkeypatch, capsys, toml, *WORDS, "--out", out, "--report")
+    assert status == 130
+    assert "Stopped. The same command continues" in said and (out / "tuned.toml").exists()
+
+
 def test_where_all_diverges_the_command_says_so_and_fails(
     tmp_path, toml, quick, monkeypatch, capsys
 ):

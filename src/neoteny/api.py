@@ -56,11 +56,13 @@ class Results(NamedTuple):
             shown = of_runs(self.folder)
 
         with store.asking():
+            connection = store.connect(self.folder)
+            verdict = None if tuned else [one._asdict() for one in studies.judge(connection)]
             return report.write(
-                store.connect(self.folder),
+                connection,
                 Path(path or self.folder / "report.html"),
                 title=_title(self.folder),
-                verdict=None if tuned else [verdict._asdict() for verdict in self.verdict()],
+                verdict=verdict,
                 reproduce=_reproduce(self.folder),
                 episodes=shown,
                 settings=self.sensitivity(),

@@ -1,14 +1,13 @@
 """What there is to choose from, and whether this machine can run it."""
 
 import inspect
-import os
 import platform
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from neoteny import cache
+from neoteny import cache, sweep
 from neoteny.errors import UserError
 
 Row = dict[str, Any]
@@ -172,14 +171,12 @@ def _versions() -> list[Row]:
 def _machine() -> list[Row]:
     import jax
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
     kinds = [(device.platform, device.device_kind) for device in jax.devices()]
     devices = ", ".join(kind if kind == name else f"{name} {kind}" for name, kind in kinds)
     answer = float(jax.jit(lambda x: x @ x)(jax.numpy.full((2, 2), 3.0))[0, 0])
     state = "ok" if answer == 18 else "broken"
     return [
-        _row("cores", "ok", str(cores)),
+        _row("cores", "ok", str(sweep.cores())),
         _row("devices", "ok", devices),
         _row(
             "compiler", state, "a compiled product is right" if state == "ok" else "wrong product"

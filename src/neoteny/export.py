@@ -68,8 +68,7 @@ def _selection(connection: Any, table: str, columns: Sequence[str] | None) -> st
     for name in chosen:
         if name not in known:
             raise unknown(f"column of `{table}`", name, known)
-    quoted = ('"' + name.replace('"', '""') + '"' for name in chosen)
-    return f"SELECT {', '.join(quoted)} FROM {table}"
+    return f"SELECT {', '.join(map(store.quote, chosen))} FROM {table}"
 
 
 def _put_methods(connection: Any) -> None:

@@ -92,8 +92,8 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     **Arguments:**
 
-    - `rows`: as of `neoteny.store.status`. Stopped are those that diverged, failed or were
-      interrupted; `seconds` are added up.
+    - `rows`: as of `neoteny.store.status`. Stopped are those that diverged, failed, were
+      pruned or interrupted; `seconds` are added up.
     """
     found: dict[tuple, dict[str, Any]] = {}
     for row in rows:

@@ -348,6 +348,11 @@ def _program(config: RunConfig) -> tuple[str, str]:
     return config.stream, config.method
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _shares(jobs: int) -> list[set[int] | None]:
     """The cores of each process, equally many; `None` where the system does not tell.
 

@@ -104,3 +104,12 @@ def test_the_states_of_a_sweep_follow_each_other(tmp_path, impatient):
     assert told["reasons"]["shown"] == [
         {"folder": "labels/bp/seed-1", "status": "diverged", "reason": "why"}
     ]
+
+
+def test_runs_that_were_given_up_are_counted_and_explained(tmp_path):
+    whole(tmp_path, 0.5, status="pruned", reason="worse than the median")
+    told = Board(tmp_path).answer()
+    assert (told["state"], told["total"]["pruned"], told["total"]["finished"]) == ("done", 1, 0)
+    assert told["reasons"]["shown"] == [
+        {"folder": "labels/bp/seed-0", "status": "pruned", "reason": "worse than the median"}
+    ]

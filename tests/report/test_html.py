@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from neoteny import report, studies
+from neoteny.report.facts import DASH
 
 NASTY = "<!--<script>alert('x')</script>\"&$title ${data} %{x} </figure>"
 
@@ -270,6 +271,17 @@ def test_a_diverged_run_is_listed_with_its_task_step_and_reason(study, tmp_path)
     listed = re.search(r"<table class='stopped'>.*?<tbody>(.*?)</tbody>", text)[1]
     cells = re.findall(r"<td>(.*?)</td>", listed)
     assert cells == ["l2", "2", "diverged", "19", "137", "the loss became NaN"]
+
+
+def test_a_pruned_run_is_listed_with_its_reason(tables, insert, tmp_path):
+    insert(
+        "runs", study="t", stream="s", method="bp", seed=4, status="pruned", config="{}",
+        reason="worse than the median",
+    )  # fmt: skip
+    listed = re.search(r"<table class='stopped'>.*?<tbody>(.*?)</tbody>", written(tables, tmp_path))
+    assert listed, "no table of runs that did not finish"
+    cells = re.findall(r"<td>(.*?)</td>", listed[1])
+    assert cells == ["bp", "4", "pruned", DASH, DASH, "worse than the median"]
 
 
 def test_tables_without_any_run_make_a_page_that_says_so(tables, tmp_path):

@@ -1,7 +1,9 @@
 """What commands share: options, how a process is set up, how things are printed."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +19,19 @@ class Format(StrEnum):
     json = "json"
 
 
+StudyArgument = Annotated[str, typer.Argument(help="A study's name, or a TOML file.")]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(help="smoke, desk or paper, of a study that has sizes; by default desk."),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(help="corrected or published: with the flaws of the paper's code, to compare."),
+]
+MethodsOption = Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the study.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 DataOption = Annotated[
     Path | None,
@@ -67,8 +82,21 @@ def assignments(changes: list[str]) -> dict[str, str]:
     return dict(change.split("=", 1) for change in changes)
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def refuse_no_process(jobs: int | None) -> None:
+    from neoteny.errors import UserError
+
+    if jobs is not None and jobs < 1:
+        raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """What is in here may be stopped by Ctrl-C, and is then gone on with by the same command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sentence = "Stopped. The same command continues where this one stood."
+        raise typer.Exit(complain(sentence, 130)) from None
 
 
 def own_process_settings() -> None:

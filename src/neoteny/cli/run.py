@@ -8,41 +8,37 @@ import typer
 
 from neoteny.cli.app import app
 from neoteny.cli.common import (
+    ChangesOption,
     DataOption,
     Format,
     FormatOption,
+    MethodsOption,
     PluginOption,
+    ProtocolOption,
+    ScaleOption,
+    StudyArgument,
     assignments,
     complain,
-    cores,
     load_plugins,
     own_process_settings,
     print_table,
+    refuse_no_process,
     say,
+    stoppable,
 )
 
 
 @app.command("sweep", help="Run a study at every combination of `--grid`; else the same as `run`.")
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
-    scale: Annotated[
-        str | None,
-        typer.Option(help="smoke, desk or paper, of a study that has sizes; by default desk."),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="corrected or published: with the flaws of the paper's code, to compare."
-        ),
-    ] = None,
+    study: StudyArgument,
+    scale: ScaleOption = None,
+    protocol: ProtocolOption = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how long it would take, and stop.")
     ] = False,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the study.")
-    ] = None,
-    methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
+    changes: ChangesOption = None,
+    methods: MethodsOption = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Processes; by default one per core, here or of the cluster.")
@@ -91,8 +87,7 @@ def run(
     from neoteny.progress import Progress
 
     own_process_settings()
-    if jobs is not None and jobs < 1:
-        raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
+    refuse_no_process(jobs)
     if abroad := on not in ("local", "slurm"):
         cluster.check(on)
         if estimate and jobs is None:
@@ -113,7 +108,7 @@ def run(
         "methods": methods,
         "seeds": seeds,
         "changes": assignments(changes or []),
-        "jobs": jobs if abroad else jobs or cores(),
+        "jobs": jobs if abroad else jobs or sweep.cores(),
         "data": data,
         "plugins": plugin or [],
     }
@@ -137,23 +132,19 @@ def run(
             say(sentence(sweep.estimate(runs, **spare)))
         progress.start(runs)
 
-    try:
-        with Progress() as progress:
-            results = api.run(
-                study,
-                out=out,
-                **asked,
-                on=on,
-                together=together,
-                grid=axes,
-                part=share,
-                on_task=progress.task_done,
-                on_start=start,
-                download=progress.downloading,
-            )
-    except KeyboardInterrupt:
-        sentence = "Stopped. The same command continues where this one stood."
-        raise typer.Exit(complain(sentence, 130)) from None
+    with stoppable(), Progress() as progress:
+        results = api.run(
+            study,
+            out=out,
+            **asked,
+            on=on,
+            together=together,
+            grid=axes,
+            part=share,
+            on_task=progress.task_done,
+            on_start=start,
+            download=progress.downloading,
+        )
     conclude(results, output)
 
 

@@ -1,6 +1,5 @@
 """`neoteny tune`: look for each method's best settings with equal budgets; write them down."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,41 +7,30 @@ import typer
 
 from neoteny.cli.app import app
 from neoteny.cli.common import (
+    ChangesOption,
     DataOption,
     Format,
     FormatOption,
+    MethodsOption,
     PluginOption,
+    ProtocolOption,
+    ScaleOption,
+    StudyArgument,
     assignments,
     complain,
-    cores,
     own_process_settings,
     print_table,
+    refuse_no_process,
     say,
+    stoppable,
 )
 from neoteny.cli.run import conclude
 
 
-class Sampler(StrEnum):
-    """What draws the settings."""
-
-    tpe = "tpe"
-    random = "random"
-    grid = "grid"
-
-
-class Pruner(StrEnum):
-    """What gives up a setting early."""
-
-    none = "none"
-    median = "median"
-    halving = "halving"
-    hyperband = "hyperband"
-
-
 @app.command()
 def tune(
-    study: Annotated[str, typer.Argument(help="A study's name, or a TOML file.")],
-    methods: Annotated[str | None, typer.Option(help="Comma-separated, as bp,l2_er.")] = None,
+    study: StudyArgument,
+    methods: MethodsOption = None,
     trials: Annotated[int, typer.Option(help="Settings each method may try on a stream.")] = 20,
     seeds: Annotated[int, typer.Option(help="Number of seeds that each setting is tried on.")] = 2,
     first_seed: Annotated[
@@ -56,10 +44,16 @@ def tune(
             "l2.weight_decay=1e-5:1e-2:log for one; or values, as lr=0.1,0.01.",
         ),
     ] = None,
-    sampler: Annotated[Sampler, typer.Option(help="What draws the settings.")] = Sampler.tpe,
+    sampler: Annotated[
+        str, typer.Option(help="What draws the settings: tpe, random or grid.")
+    ] = "tpe",
     pruner: Annotated[
-        Pruner, typer.Option(help="What gives up a setting that does worse than others early on.")
-    ] = Pruner.none,
+        str,
+        typer.Option(
+            help="What gives up a setting that does worse than others early on: none, median, "
+            "halving or hyperband."
+        ),
+    ] = "none",
     warm_up: Annotated[
         int | None, typer.Option(help="Tasks before it may; by default a quarter of them.")
     ] = None,
@@ -76,11 +70,9 @@ def tune(
     report: Annotated[
         bool, typer.Option("--report", help="Then run what was found, on the study's own seeds.")
     ] = False,
-    scale: Annotated[str | None, typer.Option(help="smoke, desk or paper; as of `run`.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="corrected or published.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the study.")
-    ] = None,
+    scale: ScaleOption = None,
+    protocol: ProtocolOption = None,
+    changes: ChangesOption = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="By default runs/STUDY-tuned.")
@@ -90,40 +82,34 @@ def tune(
     output: FormatOption = Format.table,
 ) -> None:
     """Tune each method with as many trials, on seeds apart; write the best as DIR/tuned.toml."""
-    from neoteny import tuning
-    from neoteny.errors import UserError
+    from neoteny import sweep, tuning
     from neoteny.progress import Progress
 
     own_process_settings()
-    if jobs is not None and jobs < 1:
-        raise UserError(f"`--jobs` is {jobs}, but at least one process must run.")
-    work: dict[str, Any] = {"jobs": jobs or cores(), "data": data, "plugins": plugin or []}
-    try:
-        with Progress() as progress:
-            found = tuning.tune(
-                study,
-                methods=methods,
-                trials=trials,
-                seeds=seeds,
-                first_seed=first_seed,
-                search=_ranges(search or []),
-                sampler=sampler.value,
-                pruner=pruner.value,
-                warm_up=warm_up,
-                seed=seed,
-                storage=storage,
-                scale=scale,
-                protocol=protocol,
-                changes=assignments(changes or []),
-                out=out,
-                **work,
-                on_start=progress.start,
-                on_task=progress.task_done,
-                download=progress.downloading,
-            )
-    except KeyboardInterrupt:
-        sentence = "Stopped. The same command continues where this one stood."
-        raise typer.Exit(complain(sentence, 130)) from None
+    refuse_no_process(jobs)
+    work: dict[str, Any] = {"jobs": jobs or sweep.cores(), "data": data, "plugins": plugin or []}
+    with stoppable(), Progress() as progress:
+        found = tuning.tune(
+            study,
+            methods=methods,
+            trials=trials,
+            seeds=seeds,
+            first_seed=first_seed,
+            search=_ranges(search or []),
+            sampler=sampler,
+            pruner=pruner,
+            warm_up=warm_up,
+            seed=seed,
+            storage=storage,
+            scale=scale,
+            protocol=protocol,
+            changes=assignments(changes or []),
+            out=out,
+            **work,
+            on_start=progress.start,
+            on_task=progress.task_done,
+            download=progress.downloading,
+        )
     _conclude(found, output, quiet=report)
     if report and found.path is not None:
         _report(found, work, output)
@@ -188,7 +174,7 @@ def _report(found: Any, work: dict[str, Any], output: Format) -> None:
     from neoteny import api
     from neoteny.progress import Progress
 
-    with Progress() as progress:
+    with stoppable(), Progress() as progress:
         results = api.run(
             found.study,
             out=found.path.parent,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from neoteny import sweep
 from neoteny.errors import UserError
 
 SECONDS = 5.0  # to wait for an address to answer, as Ray itself would do for many minutes
@@ -76,9 +77,7 @@ def _connect(ray: Any, on: str, jobs: int) -> None:
     address = (os.environ.get("RAY_ADDRESS") or "local") if on == "ray" else on
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        affinity = getattr(os, "sched_getaffinity", None)
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-        options |= {"num_cpus": max(cores, jobs), "include_dashboard": False}
+        options |= {"num_cpus": max(sweep.cores(), jobs), "include_dashboard": False}
         options |= {"object_store_memory": STORE_BYTES}
     try:
         if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):

@@ -1,6 +1,5 @@
 """What the server knows of a folder: looked at when somebody asks, never twice at once."""
 
-import re
 import threading
 import time
 from collections.abc import Collection
@@ -47,7 +46,7 @@ class Board:
         for study, stream, method in known.groups:
             methods.setdefault((study, stream), []).append(method)
         sections = []
-        for key in sorted(methods, key=_natural):
+        for key in sorted(methods, key=lambda key: [store.natural(part) for part in key]):
             number, names = self._numbers[key], ordered(methods[key])
             head = {"id": number, "study": key[0], "stream": key[1]}
             head |= summary.total(known.groups[*key, name] for name in names)
@@ -110,9 +109,3 @@ class Board:
         if total["running"] or (total["waiting"] and now < self._running_at + LULL):
             return "running"
         return "idle" if total["waiting"] or total["interrupted"] else "done"
-
-
-def _natural(key: tuple[str, str]) -> list:
-    return [
-        (int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", "\0".join(key))
-    ]

@@ -12,10 +12,10 @@ from neoteny.live.pace import Key, Work
 from neoteny.report.data import ordered
 from neoteny.report.palette import inks
 
-STATES = ("running", "waiting", "finished", "diverged", "failed", "interrupted")
+STATES = ("running", "waiting", "finished", "pruned", "diverged", "failed", "interrupted")
 """Waiting are runs that were asked for and have not begun."""
 
-STOPPED = ("diverged", "failed", "interrupted")
+STOPPED = ("pruned", "diverged", "failed", "interrupted")
 MOST_REASONS, LONGEST_REASON = 100, 400
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 
+from neoteny import store
 from neoteny.errors import UserError
 
 IDENTITY = {"study": "VARCHAR", "stream": "VARCHAR", "method": "VARCHAR", "seed": "BIGINT"}
@@ -62,15 +63,10 @@ def source(connection: duckdb.DuckDBPyConnection, table: str, **needed: str) -> 
 
 
 def _typed(name: str, kind: str, present: bool, names_a_run: bool) -> str:
-    value = f"TRY_CAST({quoted(name)} AS {kind})" if present else f"CAST(NULL AS {kind})"
+    value = f"TRY_CAST({store.quote(name)} AS {kind})" if present else f"CAST(NULL AS {kind})"
     if kind == "VARCHAR" and (names_a_run or not present):
         value = f"coalesce({value}, '')"
-    return f"{value} AS {quoted(name)}"
-
-
-def quoted(name: str) -> str:
-    """`name` as an identifier of SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
+    return f"{value} AS {store.quote(name)}"
 
 
 def arrays(answer: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:

@@ -42,13 +42,13 @@ def _duration(seconds: float) -> str:
 
 
 def stopped(recorded: Recorded) -> str:
-    """Runs that diverged or failed: with the task and step where known, and the reason."""
+    """Runs that diverged, failed or were pruned: the task and step where known, and the reason."""
     steps = {run: (task[0], step[0]) for run, (task, step) in _steps(recorded).items()}
     rows = [
         (run.method, run.seed, run.status, *steps.get((run.method, run.seed), (None, None)),
          run.reason)
         for run in recorded.runs
-        if run.status in ("diverged", "failed") or (run.method, run.seed) in steps
+        if run.status in ("diverged", "failed", "pruned") or (run.method, run.seed) in steps
     ]  # fmt: skip
     if not rows:
         return ""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 
+from neoteny import store
 from neoteny.report import data
 from neoteny.report.data import Section
 
@@ -94,7 +95,7 @@ class Rows:
     def _read(self, column: str) -> np.ndarray:
         if column not in self.columns:
             return np.full(len(self.task), np.nan)
-        number = f"coalesce(TRY_CAST({data.quoted(column)} AS DOUBLE), 'nan'::DOUBLE)"
+        number = f"coalesce(TRY_CAST({store.quote(column)} AS DOUBLE), 'nan'::DOUBLE)"
         answer = self._connection.execute(
             f"SELECT {number} AS value FROM tasks WHERE TRY_CAST(task AS BIGINT) IS NOT NULL"
         )

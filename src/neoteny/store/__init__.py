@@ -26,9 +26,19 @@ from neoteny.store.files import (
     write_text,
 )
 from neoteny.store.following import Followed, Follower, View
-from neoteny.store.reading import TUNING, Result, asking, connect, find_runs, query, status
+from neoteny.store.reading import (
+    TUNING,
+    Result,
+    asking,
+    connect,
+    find_runs,
+    natural,
+    query,
+    status,
+)
 from neoteny.store.records import FINAL, check, ended, read_record
 from neoteny.store.run import Run
+from neoteny.store.sql import quote
 
 __all__ = [
     "FINAL",
@@ -47,7 +57,9 @@ __all__ = [
     "hold",
     "is_locked",
     "lock",
+    "natural",
     "query",
+    "quote",
     "read_checkpoint",
     "read_record",
     "status",

@@ -37,10 +37,11 @@ def find_runs(folder: Path | str) -> list[Path]:
         if "run.json" in files:
             found.append(Path(place))
             below.clear()
-    return sorted(found, key=lambda path: [_natural(part) for part in path.parts])
+    return sorted(found, key=lambda path: [natural(part) for part in path.parts])
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts texts as people would: `seed-2` before `seed-10`."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", text)]
 
 

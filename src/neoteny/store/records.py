@@ -27,7 +27,7 @@ def check(folder: Path | str, config: dict) -> None:
 
 
 def ended(folder: Path | str, config: dict) -> str | None:
-    """How the run in `folder` ended, `"finished"` or `"diverged"`; `None` if there is more to do.
+    """How the run in `folder` ended, one of `FINAL`; `None` if there is more to do.
 
     **Raises:** `StoreError` if `folder` holds a run with another configuration.
     """

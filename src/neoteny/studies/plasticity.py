@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from neoteny import store
 from neoteny.statistics import Interval, bootstrap_mean
 
 TOLERANCE = 0.05
@@ -271,8 +272,7 @@ def _lives(connection, section: tuple[str, str], method: str) -> dict[int, Life]
 
 def column(name: str | None) -> str:
     """A column of `tasks` as SQL that has numbers; its name may be stored, and so anybody's."""
-    quoted = str(name).replace('"', '""')
-    return f'TRY_CAST(tasks."{quoted}" AS DOUBLE)'
+    return f"TRY_CAST(tasks.{store.quote(str(name))} AS DOUBLE)"
 
 
 def points(interval: Interval) -> str:

@@ -13,7 +13,7 @@
     idle: () => "Nothing is running, and not all is done. The command that began these runs continues them.",
     done: (told) => `Done: no run is left. Now type: neoteny report ${told.folder}`,
   };
-  const FACTS = ["running", "waiting", "finished", "diverged", "failed", "interrupted"];
+  const FACTS = ["running", "waiting", "finished", "pruned", "diverged", "failed", "interrupted"];
   const BAD = ["diverged", "failed", "interrupted"];
 
   function span(seconds) {
