@@ -101,7 +101,8 @@ class _Trial:
         for name in ("sound", "scratch", "cache", "here", "temporary"):
             (root / name).mkdir(parents=True, exist_ok=True)
         os.environ |= {"NEOTENY_CACHE": str(root / "cache"), "JAX_PLATFORMS": "cpu"}
-        os.environ.pop("NEOTENY_DATA", None)
+        for name in ("NEOTENY_DATA", "JAX_COMPILATION_CACHE_DIR"):  # no input's doing
+            os.environ.pop(name, None)
         tempfile.tempdir = str(root / "temporary")
         os.chdir(root / "here")
         warnings.simplefilter("ignore")  # of names that are twice in an archive, as they are to be

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neoteny import report
-from neoteny.report import html, measures, packing
+from neoteny.report import measures, packing
 from neoteny.report.about import described
 from neoteny.report.figures import Axis, Figure, Panel, Series, View
 from neoteny.report.recorded import every
@@ -68,13 +68,13 @@ def test_a_configuration_is_told_in_words_whatever_it_lacks(configuration, said)
     assert described(configuration, "l2") == said
 
 
-def test_a_figure_over_all_streams_has_its_place_in_page_and_contents(study, tmp_path, monkeypatch):
+def test_a_figure_over_all_streams_has_its_place_in_page_and_contents(study, tmp_path):
     line = Series("bp", "bp", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     panel = Panel("", Axis("learning rate", log=True), Axis("score"), (line,))
     figure = Figure("sensitivity", "Score by setting", "Said.", (View("", (panel,)),))
     empty = Figure("none", "Nothing", "", ())
-    monkeypatch.setattr(html, "OVER_ALL_STREAMS", (lambda _: figure, lambda _: empty))
-    path = report.write(study, tmp_path / "r.html", title="", verdict=None, reproduce="")
+    said = {"title": "", "verdict": None, "reproduce": ""}
+    path = report.write(study, tmp_path / "r.html", **said, settings=[figure, empty])
     text = path.read_text(encoding="utf-8")
     assert '<a href="#over-all--sensitivity">Score by setting</a>' in text
     held = json.loads(text.split('id="data-over-all">')[1].split("</script>")[0])

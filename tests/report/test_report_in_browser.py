@@ -320,6 +320,7 @@ def test_the_numbers_of_a_figure_are_there_as_a_table(page):
     figure = shown(page)
     figure.get_by_text("Numbers").click()
     rows = figure.locator(".numbers tbody tr")
+    rows.nth(39).wait_for()
     assert rows.count() == 40
     heads = figure.locator(".numbers thead th").all_text_contents()
     assert heads[:2] == ["task", "bp"]
