@@ -1,7 +1,6 @@
 """A run's record, run.json: its configuration and provenance, and how far it has come."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +91,7 @@ def _count(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and abs(value) < math.inf)
+    return value is None or (type(value) in (int, float) and abs(value) < 1e18)
 
 
 def _text(value: Any) -> bool:

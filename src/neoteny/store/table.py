@@ -43,8 +43,10 @@ class Table:
             answer = self._db.execute(source)
             types = {name: str(kind) for name, kind, *_ in answer.description or ()}
             arrays = answer.fetchnumpy()
-        except self._error as error:
+        except (self._error, ValueError) as error:  # a name in it may be no text
             raise StoreError(damaged(path, first_line(error))) from error
+        if arrays.keys() != types.keys():  # names that DuckDB tells in two ways
+            raise StoreError(damaged(path, "the names of its columns are no text"))
         if foreign := [name for name, kind in types.items() if kind not in _DTYPES]:
             reason = f"column `{foreign[0]}` has type {types[foreign[0]]}"
             raise StoreError(damaged(path, reason))
