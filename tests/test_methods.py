@@ -31,6 +31,10 @@ OFF = {
     "snp": {"shrink": 1, "perturb": 0},
     "spectral": {"strength": 0},
     "l2_init": {"strength": 0.0},
+    "spectral_decoupling": {"strength": 0},
+    "gpm": {"threshold": 0, "later": 0.0},
+    "heterogeneous_dropout": {"winners": 1, "dropout": 0},
+    "adversarial": {"radius": 0},
 }
 ACTING = {  # within the few steps of two small tasks
     "l2": {"weight_decay": 0.1},
@@ -40,6 +44,9 @@ ACTING = {  # within the few steps of two small tasks
     "published_cbp": {"replacement_rate": 0.2, "maturity": 1},
     "spectral": {"strength": 0.1},
     "l2_init": {"strength": 0.1},
+    "spectral_decoupling": {"strength": 0.1},
+    "gpm": {"threshold": 0.9, "later": 0.9},
+    "adversarial": {"radius": 0.5},
     "layernorm_l2": {"weight_decay": 0.1},
 }
 OPTIMISERS = ("sgd", "momentum", "adam")
@@ -75,6 +82,7 @@ def _lives(name, hyperparameters=None, *, optimiser="adam", layer_norm=False, se
         method.penalties(network),
         method.interventions(network, rule),
         batch=SIZE,
+        attack=method.attack,
     )
     key = jax.random.key(seed)
     first, second = (_data(jax.random.fold_in(key, index)) for index in (0, 1))
@@ -147,7 +155,9 @@ def test_layer_normalisation_without_decay_is_backprop_on_a_normalised_network()
 
 
 def test_only_methods_that_act_at_a_boundary_need_to_know_it():
-    assert {name for name in METHODS if methods.needs_boundary(name)} == {"snp", "reset"}
+    assert {name for name in METHODS if methods.needs_boundary(name)} == {
+        "snp", "reset", "gpm", "heterogeneous_dropout"
+    }  # fmt: skip
 
 
 def test_unit_surgery_brings_an_adam_that_counts_steps_per_weight():

@@ -337,7 +337,7 @@ def rounds(name):
         memories = [part.init(learner.params) for part in penalties]
 
         def total(params):
-            _, features, state = learn(params, inputs, learner.network_state)
+            _, features, state = learn(params, inputs, learner.network_state, key)
             parts = zip(penalties, memories, strict=True)
             value = sum(part.apply(params, features, memory)[0] for part, memory in parts)
             return value, (features, state)

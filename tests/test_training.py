@@ -221,7 +221,7 @@ def test_losses_are_their_formulas(key):
     )
     expected = ((np.asarray(outputs) - np.eye(3)[labels]) ** 2).mean(1)
     np.testing.assert_allclose(squared_error(outputs, labels), expected, atol=1e-12)
-    assert set(LOSSES) == {"cross-entropy", "squared-error"}
+    assert set(LOSSES) == {"cross-entropy", "squared-error", "unhinged"}
 
 
 # --- tasks that grow, outputs that do not count, networks that remember
@@ -311,7 +311,7 @@ def test_outputs_that_do_not_count_learn_nothing_and_are_never_right(data):
 COUNTING = NETWORK._replace(
     apply=lambda params, inputs, state=None: NETWORK.apply(params, inputs),
     state={"steps": jnp.zeros((), jnp.int32)},
-    train=lambda params, inputs, state: (
+    train=lambda params, inputs, state, key: (
         *NETWORK.apply(params, inputs),
         {"steps": state["steps"] + 1},
     ),

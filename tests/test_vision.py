@@ -20,6 +20,9 @@ SMALL = {
 }
 
 
+PERCEPTRONS = ("gpm", "heterogeneous_dropout")  # which know no others
+
+
 def _study(rule, kind, *, methods=("bp",), options=None, tasks=2, training=None, probes=None):
     setting = {
         "tasks": tasks,
@@ -69,7 +72,7 @@ def test_classes_come_in_stages_and_only_those_seen_count(tmp_path):
 )
 def test_every_method_is_legal_on_every_network(kind):
     quick = {name: {"every": 2, "layers": 1} for name in ("er", "l2_er")}
-    methods = tuple(neoteny.methods.METHODS)
+    methods = tuple(name for name in neoteny.methods.METHODS if name not in PERCEPTRONS)
     study = _study("random-labels", kind, methods=methods)
     setting = study.streams["s"].model_copy(update={"hyperparameters": quick})
     for config in expand(study.model_copy(update={"streams": {"s": setting}})):
@@ -81,6 +84,12 @@ def test_every_method_is_legal_on_every_network(kind):
         task = stream(jax.random.key(0), 0)
         jax.eval_shape(machine.trainer.begin, learner, task.train, jax.random.key(1))
         jax.eval_shape(machine.trainer.learn, learner, task.train, jax.random.key(1))
+
+
+def test_gradient_projection_says_that_it_knows_perceptrons_alone():
+    (config,) = expand(_study("random-labels", "convnet", methods=("gpm",)))
+    with pytest.raises(UserError, match="perceptron"):
+        prepare(config)
 
 
 def test_images_are_cropped_and_turned_on_the_way_to_a_transformer(tmp_path):

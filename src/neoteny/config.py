@@ -70,7 +70,7 @@ class NetworkConfig(_Data):
 class TrainingConfig(_Data):
     """How each task is learnt."""
 
-    loss: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    loss: Literal["cross-entropy", "squared-error", "unhinged"] = "cross-entropy"
     optimiser: Literal["sgd", "momentum", "adam", "adamw"] = "sgd"
     learning_rate: Positive = 0.01
     momentum: Fraction = Field(default=0.9, description="of `momentum`")

@@ -25,7 +25,21 @@ def squared_error(
     return jnp.mean((outputs - jax.nn.one_hot(labels, outputs.shape[1])) ** 2, axis=1)
 
 
-LOSSES = {"cross-entropy": cross_entropy, "squared-error": squared_error}
+def unhinged(
+    outputs: Float[Array, "rows classes"], labels: Int[Array, " rows"]
+) -> Float[Array, " rows"]:
+    """The mean output less that of the label: cross-entropy to first order at equal outputs.
+
+    Unbounded below, so that what it teaches is a direction; its Hessian in the outputs is zero.
+
+    **Source:** the unhinged loss of van Rooyen et al. (2015), for many classes as in Zhou et al.
+    (2023).
+    """
+    chosen = jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+    return outputs.mean(1) - chosen
+
+
+LOSSES = {"cross-entropy": cross_entropy, "squared-error": squared_error, "unhinged": unhinged}
 
 
 def named(name: str):

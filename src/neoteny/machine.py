@@ -200,6 +200,7 @@ def _machine(
         head=renew_head(network, optimiser, training.head),
         augment=_augmentation(training.augmentation, rows.shape, image_shape),
         shuffle=training.order == "shuffled",
+        attack=method.attack,
     )
     compiled = Trainer(parts.initialise, jax.jit(parts.begin), jax.jit(parts.learn))
     return Machine(network, compiled, observer, steps, num_classes, training.head, rows.numeric)
@@ -247,26 +248,32 @@ def rehearse(
 ) -> None:
     """Show each part of a method the shapes it will meet, so that what it refuses is said now."""
 
-    def seen(params, batch: Batch):
-        return forward(network, params, batch.inputs, network.state)[1]
+    def seen(params, batch: Batch, key):
+        outputs, features, _ = forward(network, params, batch.inputs, network.state, key)
+        return outputs, features
 
     def trace(key):
         params = network.init(key)
         learner = Learner(params, optimiser.init(params), network_state=network.state)
         for part in penalties:
-            part.apply(params, seen(params, shown(batch)), part.init(params))
+            rows = shown(batch)
+            outputs, features = seen(params, rows, key)
+            part.apply(params, features, part.init(params), outputs=outputs, batch=rows)
         for part in interventions:
             rows = shown(batch * max(1, part.period))
-            features = seen(params, rows)
-            part.apply(learner, part.init(params), key=key, batch=rows, features=features)
+            signals = {"key": key, "batch": rows, "features": seen(params, rows, key)[1]}
+            _, state = part.apply(learner, part.init(params), **signals)
+            if part.begin is not None:
+                part.begin(learner, state, **signals)
         if not (penalties or interventions):
-            seen(params, shown(batch))
+            seen(params, shown(batch), key)
 
     jax.eval_shape(trace, jax.random.key(0))
 
 
 def _refuse_lone_rows(network: Network, training: TrainingConfig) -> None:
-    if network.train is not None and training.batch == 1:
+    normalises = any(group.statistics for group in network.units)
+    if network.train is not None and normalises and training.batch == 1:
         raise UserError(
             "`training.batch` is 1, but this network normalises each unit over its mini-batch, "
             "of which one row says nothing. Pass `--set training.batch=16`, or another norm "

@@ -13,9 +13,9 @@ from typing import Annotated, Any, NamedTuple
 import optax
 
 from neoteny import interventions as act
+from neoteny import networks
 from neoteny.errors import UserError, of_kind, unknown
-from neoteny.interventions import Intervention, Penalty
-from neoteny.networks import mlp
+from neoteny.interventions import Attack, Intervention, Penalty
 from neoteny.types import Network
 
 
@@ -25,6 +25,7 @@ class Method(NamedTuple):
     - `network`: options that override the study's network, as `{"layer_norm": True}`.
     - `gradient`: a transformation of the gradient ahead of the optimiser.
     - `penalties(network)` and `interventions(network, optimiser)`: made for one network.
+    - `attack`: what changes each mini-batch against the network before it learns from it.
     - `surgery`: whether single units are replaced, which asks Adam for a step count per weight.
     """
 
@@ -34,6 +35,7 @@ class Method(NamedTuple):
     interventions: Callable[[Network, optax.GradientTransformation], Sequence[Intervention]] = (
         lambda network, optimiser: ()
     )
+    attack: Attack | None = None
     surgery: bool = False
 
 
@@ -180,6 +182,61 @@ def l2_init(*, strength: Strength = 1e-3) -> Method:
     return Method(penalties=lambda network: (act.l2_init(strength),))
 
 
+def spectral_decoupling(*, strength: Strength = 1e-2, target: float = 0.0) -> Method:
+    """Spectral decoupling (Pezeshki et al., 2021): L2 on the outputs in place of the weights."""
+    if not _positive("strength", strength):
+        return Method()
+    return Method(
+        penalties=lambda network: (act.spectral_decoupling(strength, target=target),),
+    )
+
+
+def gpm(
+    *,
+    threshold: Annotated[float, Range(0.8, 0.999, log=False)] = 0.97,
+    later: Annotated[float, Range(0.8, 0.999, log=False)] = 0.995,
+    samples: int = 300,
+    winners: float = 1.0,
+    dropout: float = 0.0,
+) -> Method:
+    """Gradient projection memory (Saha et al., 2021), and with it sparse hidden layers.
+
+    `threshold` of the squares of the inputs is remembered, `later` of what other layers read.
+    `winners` below one and `dropout` above zero are the sparsity and the heterogeneous dropout of
+    Abbasi et al. (2022).
+    """
+    sparse: dict[str, Any] = {"winners": winners} if winners != 1 else {}
+    sparse |= {"dropout": dropout} if dropout else {}
+
+    def interventions(network, optimiser):
+        del optimiser
+        parts = [act.count_tasks(network)] if dropout else []
+        if threshold or later:
+            shares = (threshold, later)
+            parts.append(act.gradient_projection(network, thresholds=shares, samples=samples))
+        return parts
+
+    return Method(network=MappingProxyType(sparse), interventions=interventions)
+
+
+def heterogeneous_dropout(
+    *,
+    winners: Annotated[float, Range(0.1, 1.0, log=False)] = 0.3,
+    dropout: Annotated[float, Range(0.0, 2.0, log=False)] = 0.5,
+) -> Method:
+    """Sparse layers whose often used units are dropped in later tasks (Abbasi et al., 2022)."""
+    return gpm(threshold=0.0, later=0.0, winners=winners, dropout=dropout)
+
+
+def adversarial(
+    *, radius: Annotated[float, Range(1e-2, 3.0)] = 0.3, steps: int = 1, norm: str = "l2"
+) -> Method:
+    """Adversarial training (Madry et al., 2018): rows moved by `radius` against the network."""
+    if not _positive("radius", radius):
+        return Method()
+    return Method(attack=act.gradient_attack(radius, steps=steps, norm=norm))
+
+
 def reset() -> Method:
     """Start each task from a fresh network: the yardstick, not a competitor."""
     return Method(
@@ -199,6 +256,10 @@ METHODS: dict[str, Callable[..., Method]] = {
         layernorm_l2,
         spectral,
         l2_init,
+        spectral_decoupling,
+        gpm,
+        heterogeneous_dropout,
+        adversarial,
         reset,
         published_cbp,
     )
@@ -240,9 +301,10 @@ def search_ranges(name: str) -> dict[str, Range]:
 
 def needs_boundary(name: str) -> bool:
     """Whether a method, as it comes, must be told when the task changes."""
-    network = mlp((1, 1, 1))
-    interventions = METHODS[name]().interventions(network, optax.sgd(0.1))
-    return any(part.period == act.TASK_START for part in interventions)
+    method = METHODS[name]()
+    network = networks.make("mlp", (1,), 1, {"widths": (1,), **method.network})
+    interventions = method.interventions(network, optax.sgd(0.1))
+    return any(part.period == act.TASK_START or part.begin for part in interventions)
 
 
 def _decay(strength: float) -> optax.GradientTransformation | None:

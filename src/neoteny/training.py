@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from neoteny.interventions import TASK_START, Intervention, Penalty
+from neoteny.interventions import TASK_START, Attack, Intervention, Penalty
 from neoteny.lanes import if_due
-from neoteny.types import Batch, Learner, Network, PRNGKey, forward, masked
+from neoteny.types import Batch, Learner, Network, PRNGKey, as_floats, forward, masked
 
 
 class Trace(NamedTuple):
@@ -56,6 +56,7 @@ def trainer(
     augment: Callable | None = None,
     shuffle: bool = True,
     right: Callable | None = None,
+    attack: Attack | None = None,
 ) -> Trainer:
     """Compose the parts of a method into one step function and scan it over a task.
 
@@ -74,6 +75,7 @@ def trainer(
     - `shuffle`: visit rows in another order each epoch.
     - `right(outputs, labels) -> count`: of rows that count as correct; by default those whose
       largest output is their label. Labels may be a pytree, for a loss that knows what they are.
+    - `attack`: changes each mini-batch against the network just before its step, as floats.
     """
     right = right or (lambda outputs, labels: jnp.sum(jnp.argmax(outputs, 1) == labels))
 
@@ -86,18 +88,27 @@ def trainer(
             network.state,
         )
 
-    def gradient_step(learner: Learner, rows: Batch, classes):
+    def attacked(learner: Learner, rows: Batch, classes, key: PRNGKey) -> Batch:
+        def loss(inputs):
+            outputs, _, _ = forward(network, learner.params, inputs, learner.network_state, key)
+            return rowwise_loss(masked(outputs, classes), rows.labels).mean()
+
+        assert attack is not None
+        inputs = attack(loss, as_floats(rows.inputs), jax.random.fold_in(key, 1))
+        return rows._replace(inputs=inputs)
+
+    def gradient_step(learner: Learner, rows: Batch, classes, key: PRNGKey):
         def objective(params):
             outputs, features, network_state = forward(
-                network, params, rows.inputs, learner.network_state
+                network, params, rows.inputs, learner.network_state, key
             )
-            outputs = masked(outputs, classes)
-            loss = total = rowwise_loss(outputs, rows.labels).mean()
+            counted = masked(outputs, classes)
+            loss = total = rowwise_loss(counted, rows.labels).mean()
             states = []
             for penalty, state in zip(penalties, learner.penalties, strict=True):
-                value, state = penalty.apply(params, features, state)
+                value, state = penalty.apply(params, features, state, outputs=outputs, batch=rows)
                 total, states = total + value, [*states, state]
-            hits = jnp.asarray(right(outputs, rows.labels), jnp.int32)
+            hits = jnp.asarray(right(counted, rows.labels), jnp.int32)
             return total, (tuple(states), features, network_state, hits, loss)
 
         gradients, aux = jax.grad(objective, has_aux=True)(learner.params)
@@ -107,10 +118,13 @@ def trainer(
         learner = Learner(params, opt_state, states, learner.interventions, network_state)
         return learner, features, (hits, loss)
 
-    def intervene(learner: Learner, index: int, rows: Batch, key: PRNGKey, features=None):
+    def intervene(
+        learner: Learner, index: int, rows: Batch, key: PRNGKey, features=None, at_start=False
+    ):
         if features is None:
-            features = forward(network, learner.params, rows.inputs, learner.network_state)[1]
-        learner, state = interventions[index].apply(
+            features = forward(network, learner.params, rows.inputs, learner.network_state, key)[1]
+        act = interventions[index].begin if at_start else None
+        learner, state = (act or interventions[index].apply)(
             learner,
             learner.interventions[index],
             key=jax.random.fold_in(key, index),
@@ -128,8 +142,9 @@ def trainer(
             learner = learner._replace(opt_state=optimiser.init(learner.params))
         if head is not None:
             learner = head(learner, jax.random.fold_in(key, len(interventions)), opened)
-        for index, _ in acting(lambda period: period == TASK_START):
-            learner = intervene(learner, index, rows, key)
+        for index, part in enumerate(interventions):
+            if part.period == TASK_START or part.begin is not None:
+                learner = intervene(learner, index, rows, key, at_start=True)
         return learner
 
     each_step = acting(lambda period: period == 1)
@@ -141,6 +156,7 @@ def trainer(
     ) -> tuple[Learner, Trace]:
         order_key, step_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         augment_key = jax.random.fold_in(key, 3)  # 2 draws what happens at the task's start
+        forward_key = jax.random.fold_in(key, 4)
         if rows is None:
             order = minibatches(order_key, len(data.inputs), batch, epochs, shuffle=shuffle)
             total = None
@@ -160,7 +176,10 @@ def trainer(
             if augment is not None:
                 changed = augment(jax.random.fold_in(augment_key, number), rows.inputs)
                 seen = rows._replace(inputs=changed)
-            learner, features, outcome = gradient_step(learner, seen, classes)
+            seen_key = jax.random.fold_in(forward_key, number)
+            if attack is not None:
+                seen = attacked(learner, seen, classes, seen_key)
+            learner, features, outcome = gradient_step(learner, seen, classes, seen_key)
             for index, _ in each_step:
                 learner = intervene(
                     learner, index, rows, jax.random.fold_in(step_key, number), features

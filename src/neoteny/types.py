@@ -132,8 +132,8 @@ class Network(NamedTuple):
     - `head`: the path of the output layer, a sub-tree of the parameters.
     - `state`: the first value of what the network remembers and no gradient reaches, such as
       running statistics of batches; `()` for most. Decay, penalties and curvature leave it alone.
-    - `train(params, inputs, state) -> (outputs, features, state)`: while learning, where that is
-      another function than `apply`; `None` where it is not.
+    - `train(params, inputs, state, key) -> (outputs, features, state)`: while learning, where that
+      is another function than `apply`; `None` where it is not.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -145,12 +145,12 @@ class Network(NamedTuple):
 
 
 def forward(
-    network: Network, params: Params, inputs: Num[Array, "rows *shape"], state: State
+    network: Network, params: Params, inputs: Num[Array, "rows *shape"], state: State, key: PRNGKey
 ) -> tuple[Float[Array, "rows outputs"], Features, State]:
     """Outputs and features as while learning, and the network's state after it."""
     if network.train is None:
         return *network.apply(params, inputs), state
-    return network.train(params, inputs, state)
+    return network.train(params, inputs, state, key)
 
 
 class View(NamedTuple):

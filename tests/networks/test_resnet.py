@@ -86,7 +86,7 @@ def test_outputs_are_those_of_the_blocks_written_out(key, norm):
     images = jax.random.normal(key, (4, *SHAPE))
     expected = written_out(params, images, STANDARDISE[norm])
     if norm == "batch":
-        outputs = jax.jit(network.train)(params, images, network.state)[0]
+        outputs = jax.jit(network.train)(params, images, network.state, key)[0]
     else:
         assert network.train is None and network.state == ()
         outputs = jax.jit(network.apply)(params, images)[0]
@@ -97,14 +97,14 @@ def test_running_statistics_approach_those_of_the_batches_and_apply_goes_by_them
     network = resnet(SHAPE, 3, momentum=0.8, **SMALL)
     params, images = network.init(key), jax.random.normal(key, (6, *SHAPE))
     train = jax.jit(network.train)
-    outputs, _, state = train(params, images, network.state)
+    outputs, _, state = train(params, images, network.state, key)
     stem = lax.conv_general_dilated(
         images, params["stem"]["kernel"], (1, 1), "SAME", dimension_numbers=LAYOUT
     )
     np.testing.assert_allclose(state["stem"]["mean"], 0.2 * stem.mean((0, 1, 2)), atol=1e-12)
     np.testing.assert_allclose(state["stem"]["var"], 0.8 + 0.2 * stem.var((0, 1, 2)), atol=1e-12)
     for _ in range(150):  # 0.8 ** 150 is 3e-15
-        state = train(params, images, state)[2]
+        state = train(params, images, state, key)[2]
     np.testing.assert_allclose(
         bound(network, View(state)).apply(params, images)[0], outputs, atol=1e-11
     )
@@ -118,11 +118,11 @@ def test_no_gradient_reaches_running_statistics_and_curvature_of_train_is_finite
     params, images = network.init(key), jax.random.normal(key, (6, *SHAPE))
 
     def moved(params):
-        state = network.train(params, images, network.state)[2]
+        state = network.train(params, images, network.state, key)[2]
         return sum(leaf.sum() for leaf in jax.tree.leaves(state))
 
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.jit(jax.grad(moved))(params)))
-    outputs = lambda params: network.train(params, images, network.state)[0]
+    outputs = lambda params: network.train(params, images, network.state, key)[0]
     product = jax.jit(lambda params: ggn_vector_product(outputs, params).matvec(params))(params)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(product))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(product))

@@ -1,7 +1,9 @@
 """Interventions: what keeps a network able to learn, as pure functions over a learner."""
 
+from neoteny.interventions.adversarial import gradient_attack
 from neoteny.interventions.base import (
     TASK_START,
+    Attack,
     Intervention,
     Penalty,
     at_task_start,
@@ -10,10 +12,18 @@ from neoteny.interventions.base import (
     stateless_penalty,
 )
 from neoteny.interventions.continual_backprop import continual_backprop
+from neoteny.interventions.counting import count_tasks
 from neoteny.interventions.effective_rank import effective_rank_step
 from neoteny.interventions.heads import HEADS, MASKED, renew_head
+from neoteny.interventions.null_space import gradient_projection, null_space_left
 from neoteny.interventions.optimisers import elementwise_adam, weight_decay
-from neoteny.interventions.penalties import effective_rank_penalty, l2_init, spectral
+from neoteny.interventions.penalties import (
+    effective_rank_penalty,
+    feature_decay,
+    l2_init,
+    spectral,
+    spectral_decoupling,
+)
 from neoteny.interventions.published_continual_backprop import published_continual_backprop
 from neoteny.interventions.resets import reset, shrink_and_perturb
 from neoteny.interventions.surgery import reinitialise_units
@@ -22,22 +32,29 @@ __all__ = [
     "HEADS",
     "MASKED",
     "TASK_START",
+    "Attack",
     "Intervention",
     "Penalty",
     "at_task_start",
     "chain",
     "continual_backprop",
+    "count_tasks",
     "effective_rank_penalty",
     "effective_rank_step",
     "elementwise_adam",
     "every",
+    "feature_decay",
+    "gradient_attack",
+    "gradient_projection",
     "l2_init",
+    "null_space_left",
     "published_continual_backprop",
     "reinitialise_units",
     "renew_head",
     "reset",
     "shrink_and_perturb",
     "spectral",
+    "spectral_decoupling",
     "stateless_penalty",
     "weight_decay",
 ]

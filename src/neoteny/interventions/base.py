@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Scalar
 
 from neoteny.errors import UserError
-from neoteny.types import Features, Params, State
+from neoteny.types import Features, Params, PRNGKey, State
 
 TASK_START = 0
 """The period of what acts at the start of each task."""
@@ -16,12 +16,17 @@ class Penalty(NamedTuple):
     """A pair of pure functions that adds a term to the task loss.
 
     - `init(params) -> state`, from the parameters before the first update;
-    - `apply(params, features, state) -> (value, state)`, differentiated with respect to
-      `params`; `features` are those of the mini-batch.
+    - `apply(params, features, state, *, outputs, batch) -> (value, state)`, differentiated with
+      respect to `params`; `features` and `outputs` are those of the mini-batch `batch`.
     """
 
     init: Callable[[Params], State]
-    apply: Callable[[Params, Features, State], tuple[Scalar, State]]
+    apply: Callable[..., tuple[Scalar, State]]
+
+
+Attack = Callable[[Callable[[Any], Scalar], Any, PRNGKey], Any]
+"""`(loss, inputs, key) -> inputs`: the rows a network learns from in place of `inputs`, where
+`loss(inputs)` is its mean task loss on them now; of the shape of `inputs`."""
 
 
 class Intervention(NamedTuple):
@@ -33,11 +38,14 @@ class Intervention(NamedTuple):
       `features` the hidden layers on them; both cost nothing where they are not used.
     - `period`: mini-batches from one call to the next, counted from the task's start;
       `TASK_START` for one call at the start of every task but the first.
+    - `begin`: of the form of `apply`, called at the start of every task but the first besides, for
+      what remembers a task; `None` for most.
     """
 
     init: Callable[[Params], State]
     apply: Callable[..., tuple[Any, State]]
     period: int = 1
+    begin: Callable[..., tuple[Any, State]] | None = None
 
 
 def refuse_no_hidden_layers(layers: Sequence, what: str) -> None:
@@ -50,9 +58,10 @@ def refuse_no_hidden_layers(layers: Sequence, what: str) -> None:
 
 
 def stateless_penalty(value: Callable[[Params, Features], Scalar]) -> Penalty:
-    """A penalty that remembers nothing."""
+    """A penalty of parameters and features that remembers nothing."""
     return Penalty(
-        lambda params: (), lambda params, features, state: (value(params, features), state)
+        lambda params: (),
+        lambda params, features, state, **others: (value(params, features), state),
     )
 
 
@@ -90,13 +99,19 @@ def chain(*interventions: Intervention) -> Intervention:
     def init(params):
         return tuple(intervention.init(params) for intervention in interventions)
 
-    def apply(learner, state, *, key, batch, features):
+    def in_turn(acts, learner, state, key, signals):
         states = []
-        for index, (intervention, old) in enumerate(zip(interventions, state, strict=True)):
-            learner, new = intervention.apply(
-                learner, old, key=jax.random.fold_in(key, index), batch=batch, features=features
-            )
+        for index, (act, old) in enumerate(zip(acts, state, strict=True)):
+            key_of = jax.random.fold_in(key, index)
+            learner, new = act(learner, old, key=key_of, **signals) if act else (learner, old)
             states.append(new)
         return learner, tuple(states)
 
-    return Intervention(init, apply, periods.pop())
+    def apply(learner, state, *, key, **signals):
+        return in_turn([each.apply for each in interventions], learner, state, key, signals)
+
+    def begin(learner, state, *, key, **signals):
+        return in_turn([each.begin for each in interventions], learner, state, key, signals)
+
+    remembers = any(each.begin for each in interventions)
+    return Intervention(init, apply, periods.pop(), begin if remembers else None)

@@ -32,11 +32,13 @@ def effective_rank_step(network: Network, *, learning_rate: float, layers: int =
         return ()
 
     def apply(learner, state, *, key, batch, features):
-        del key, features
+        del features
         refuse_one_row(len(batch.inputs))
 
         def mean_rank(params):
-            _, features, remembered = forward(network, params, batch.inputs, learner.network_state)
+            _, features, remembered = forward(
+                network, params, batch.inputs, learner.network_state, key
+            )
             return mean_effective_rank(features, layers), remembered
 
         ascent, remembered = jax.grad(mean_rank, has_aux=True)(learner.params)

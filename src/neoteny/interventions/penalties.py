@@ -19,8 +19,8 @@ def l2_init(strength: float) -> Penalty:
     **Source:** regenerative regularisation, Kumar, Marklund & Van Roy (2023).
     """
 
-    def value(params, features, initial):
-        del features
+    def value(params, features, initial, **others):
+        del features, others
         squares = jax.tree.map(lambda now, first: jnp.sum((now - first) ** 2), params, initial)
         return 0.5 * strength * jnp.asarray(sum(jax.tree.leaves(squares))), initial
 
@@ -66,8 +66,8 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
     def init(params):
         return tuple(_first(path, leaf) for path, leaf in jax.tree.leaves_with_path(params))
 
-    def value(params, features, state):
-        del features
+    def value(params, features, state, **others):
+        del features, others
         terms, memories = zip(*map(term, jax.tree.leaves(params), state), strict=True)
         return strength * jnp.asarray(sum(terms)), memories
 
@@ -80,6 +80,36 @@ def spectral(strength: float, *, power: int = 2, target: float = 1.0) -> Penalty
         return value, jnp.where(jnp.any(right), right, memory)  # a zero kernel teaches nothing
 
     return Penalty(init, value)
+
+
+def spectral_decoupling(strength: float, *, target: float = 0.0) -> Penalty:
+    """Keep outputs near `target`: `strength / 2` times the mean over rows of the squared distance.
+
+    In place of weight decay, it keeps confident rows from losing their gradient, and with it the
+    features that these rows do not need.
+
+    **Source:** Pezeshki et al. (2021), whose scripts write the coefficient without the half.
+    """
+
+    def value(params, features, state, *, outputs, batch):
+        del params, features, batch
+        return 0.5 * strength * jnp.mean(jnp.sum((outputs - target) ** 2, axis=1)), state
+
+    return Penalty(lambda params: (), value)
+
+
+def feature_decay(strength: float) -> Penalty:
+    """Pull the last hidden layer's activations to zero: `strength / 2` times their mean square sum.
+
+    **Source:** the feature regularisation of Zhou et al. (2023).
+    """
+
+    def value(params, features):
+        del params
+        refuse_no_hidden_layers(features, "Feature decay")
+        return 0.5 * strength * jnp.mean(jnp.sum(features[-1] ** 2, axis=1))
+
+    return stateless_penalty(value)
 
 
 def _first(path, leaf, iterations: int = 30):

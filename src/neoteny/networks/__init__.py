@@ -24,9 +24,21 @@ def _mlp(
     activation: str = "relu",
     layer_norm: bool = False,
     initialiser: str = "he-uniform",
+    winners: float = 1.0,
+    dropout: float = 0.0,
+    unit_features: bool = False,
+    fixed_head: bool = False,
 ) -> Network:
-    every = (prod(shape), *widths, classes)
-    return mlp(every, activation=activation, layer_norm=layer_norm, initialiser=initialiser)
+    return mlp(
+        (prod(shape), *widths, classes),
+        activation=activation,
+        layer_norm=layer_norm,
+        initialiser=initialiser,
+        winners=winners,
+        dropout=dropout,
+        unit_features=unit_features,
+        fixed_head=fixed_head,
+    )
 
 
 _mlp.__doc__ = mlp.__doc__

@@ -31,8 +31,9 @@ def side_by_side(
     for name, network in networks.items():
         if network.train is not None:
             raise UserError(
-                f"The {name} normalises over its mini-batches, which an agent's network cannot. "
-                "Pass another norm, as `--set network.options.norm=layer`."
+                f"The {name} learns by another function than it acts by (batch norm or dropout), "
+                "which an agent's network cannot. Pass another norm, as `--set "
+                "network.options.norm=layer`, and no dropout."
             )
 
     def init(key: PRNGKey) -> Params:

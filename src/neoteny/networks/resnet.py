@@ -169,8 +169,9 @@ def resnet(
         return forward(params, inputs, normalise)
 
     def train(
-        params: dict[str, Any], inputs: Num[Array, "rows *shape"], state: Any
+        params: dict[str, Any], inputs: Num[Array, "rows *shape"], state: Any, key: PRNGKey
     ) -> tuple[Float[Array, "rows outputs"], Features, Any]:
+        del key
         moved = {}
 
         def normalise(pre, layer: Layer, path: Path):

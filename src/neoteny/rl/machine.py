@@ -119,6 +119,7 @@ def _machine(
         reset_optimiser=training.optimiser_state == "reset",
         shuffle=training.order == "shuffled",
         right=lambda outputs, labels: 0,
+        attack=method.attack,
     )
     programs = algorithm.programs(network, parts)
 

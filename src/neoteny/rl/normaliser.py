@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from neoteny.types import Learner, Network, Params
+from neoteny.types import Learner, Network, Params, PRNGKey
 
 FARTHEST = 10.0
 """Standard deviations from the mean at which an observation is cut off."""
@@ -40,7 +40,8 @@ def normalised(network: Network, shape: tuple[int, ...]) -> Network:
     def apply(params: Params, inputs: Num[Array, "rows *shape"], seen: Seen = state):
         return network.apply(params, by(seen, inputs))
 
-    def train(params: Params, inputs: Num[Array, "rows *shape"], seen: Seen):
+    def train(params: Params, inputs: Num[Array, "rows *shape"], seen: Seen, key: PRNGKey):
+        del key
         return *apply(params, inputs, seen), seen
 
     return network._replace(apply=apply, state=state, train=train)
