@@ -1,6 +1,6 @@
 """What a run does beside learning, on tasks of about a second: storing, telling, cheap probes.
 
-    python benchmarks/overhead.py [--cores 1] [--tasks 20] [--every 1]
+    python benchmarks/overhead.py [--cores 1] [--tasks 20] [--epochs 60] [--every 1]
 
 One run, as `neoteny run` carries it out, with its probes at every task; a fresh network and
 spectra, which cost what they cost, are left out. Each part is timed where the loop calls it, in
@@ -19,6 +19,7 @@ import timing
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--cores", type=int, default=1)
 parser.add_argument("--tasks", type=int, default=20)
+parser.add_argument("--epochs", type=int, default=60, help="Of a task: 60 take about a second.")
 parser.add_argument("--every", type=int, default=1, help="Probe every so many tasks.")
 arguments = parser.parse_args()
 timing.pin(arguments.cores)
@@ -66,7 +67,12 @@ def main() -> None:
         {
             "stream": {"rule": "random-labels", "dataset": "digits"},
             "network": {"widths": (256, 256, 256)},
-            "training": {"optimiser": "adam", "learning_rate": 1e-3, "batch": 16, "epochs": 20},
+            "training": {
+                "optimiser": "adam",
+                "learning_rate": 1e-3,
+                "batch": 16,
+                "epochs": arguments.epochs,
+            },
             "probes": {"every": arguments.every, "fresh_every": 0, "spectrum_every": 0},
         }
     )

@@ -97,7 +97,7 @@ def done(ray, patch, tmp_path_factory):
     patch.setattr(loop, "COMMIT_SECONDS", loop.COMMIT_SECONDS)
     patch.setattr(crew, "RETRIES", 1)
     cores = sorted(os.sched_getaffinity(0))
-    patch.setattr(sweep, "_shares", lambda jobs: [{cores[0]}, {cores[-1]}])
+    patch.setattr(sweep, "shares", lambda jobs: [{cores[0]}, {cores[-1]}])
     study = tiny.study(tasks=5, **PLAIN)
 
     def run(methods, out, **options):

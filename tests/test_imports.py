@@ -33,7 +33,7 @@ FLOORS = [
     {"loop", "plugins", "estimate"},
     {"sweep", "studies", "diagnosis", "episodes"},
     {"report", "cluster"},
-    {"grid"},
+    {"grid", "claims"},
     {
         "api",
         "catalogue",

@@ -125,13 +125,13 @@ def test_methods_of_this_process_alone_cannot_go_to_others(tmp_path):
 
 def test_the_cores_are_shared_out_evenly(monkeypatch):
     if not hasattr(os, "sched_getaffinity"):
-        assert sweep._shares(3) == [None] * 3
+        assert sweep.shares(3) == [None] * 3
         return
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 4, 5, 6})
-    assert sweep._shares(1) == [{0, 1, 4, 5, 6}]
-    assert sweep._shares(2) == [{0, 4}, {1, 5}]
-    assert sweep._shares(5) == [{0}, {1}, {4}, {5}, {6}]
-    crowded = sweep._shares(7)
+    assert sweep.shares(1) == [{0, 1, 4, 5, 6}]
+    assert sweep.shares(2) == [{0, 4}, {1, 5}]
+    assert sweep.shares(5) == [{0}, {1}, {4}, {5}, {6}]
+    crowded = sweep.shares(7)
     assert all(len(share) == 1 for share in crowded)
     assert set().union(*crowded) == {0, 1, 4, 5, 6}
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neoteny import cluster, store, studies, sweep
+from neoteny import claims, cluster, store, studies, sweep
 from neoteny.config import RunConfig, Study, changed, validated
 from neoteny.errors import UserError, unknown
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Results(NamedTuple):
-    """A folder of runs, and how each run asked for ended."""
+    """A folder of runs, or of a claim's measurements, and how each that was asked for ended."""
 
     folder: Path
     outcomes: tuple[sweep.Outcome, ...] = ()
@@ -33,14 +33,22 @@ class Results(NamedTuple):
     def verdict(self, study: str | None = None) -> "list[Verdict]":
         """What the runs say about each claim of their own study, or of the one that is named."""
         with store.asking():
-            return studies.judge(store.connect(self.folder, spectra=False), study)
+            return _judged(store.connect(self.folder, spectra=False), study)
+
+    def findings(self) -> "dict[str, list[claims.Finding]]":
+        """What is found of each claim of the literature that was measured here, by its name."""
+        with store.asking():
+            connection = store.connect(self.folder, spectra=False)
+            return {name: claims.judge(connection, name) for name in claims.stored(connection)}
 
     def table(self) -> list[dict[str, Any]]:
         """The methods of every stream side by side, as rows."""
         from neoteny import report
 
         with store.asking():
-            return report.methods_summary(store.connect(self.folder, spectra=False))
+            connection = store.connect(self.folder, spectra=False)
+            claims.leave_out(connection)
+            return report.methods_summary(connection)
 
     def report(self, path: Path | str | None = None, *, episodes: bool = False) -> Path:
         """Write the self-contained HTML report; by default `report.html` in the folder.
@@ -57,10 +65,14 @@ class Results(NamedTuple):
 
         with store.asking():
             connection = store.connect(self.folder)
-            verdict = None if tuned else [one._asdict() for one in studies.judge(connection)]
+            measured, target = claims.stored(connection), Path(path or self.folder / "report.html")
+            if measured and claims.alone(connection):
+                return claims.write_page(connection, target)
+            verdict = None if tuned else [one._asdict() for one in _judged(connection)]
+            claims.leave_out(connection)
             return report.write(
                 connection,
-                Path(path or self.folder / "report.html"),
+                target,
                 title=_title(self.folder),
                 verdict=verdict,
                 reproduce=_reproduce(self.folder),
@@ -108,10 +120,23 @@ class Results(NamedTuple):
 
         with store.asking():
             connection, folder = store.connect(self.folder), self.folder / "figures"
+            if claims.stored(connection) and claims.alone(connection):
+                return claims.write_pictures(connection, folder)
+            claims.leave_out(connection)
             drawn = report.save_figures(
                 connection, folder, formats=tuple(formats), settings=self.sensitivity()
             )
             return [*drawn, report.save_overview(connection, folder / "overview.png")]
+
+
+def _judged(connection: Any, study: str | None = None) -> "list[Verdict]":
+    """The verdicts on all that is stored, claims of the literature included."""
+    measured = claims.stored(connection)
+    if study in claims.NAMES:
+        measured = [name for name in measured if name == study]
+        return [claims.verdict(one) for name in measured for one in claims.judge(connection, name)]
+    found = [claims.verdict(one) for name in measured for one in claims.judge(connection, name)]
+    return [*found, *studies.judge(connection, study, besides=measured)]
 
 
 def plan(
@@ -177,7 +202,8 @@ def run(
 
     **Arguments:**
 
-    - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`.
+    - `study`: a name (`neoteny list studies`), a TOML file, or a `Study`; or a claim's name
+      (`neoteny list claims`), which takes `scale`, `out`, `seeds`, `jobs` and `data`.
     - `scale`, `protocol`: of a study that comes in several sizes; see `studies.load`.
     - `out`: the folder of its runs; by default `runs/<study>`.
     - `methods`: names, or functions that return a `Method`, in a list; or a text with commas, as
@@ -207,6 +233,19 @@ def run(
     from neoteny import loop, rl
     from neoteny import plugins as plugin_files
 
+    if isinstance(study, str) and study in claims.NAMES:
+        given = {"protocol": protocol, "methods": methods, "together": together, "grid": grid,
+                 "changes": changes, "plugins": plugins, "on": on != "local",
+                 "part": part != (0, 1)}  # fmt: skip
+        claims.refuse(study, [name for name, value in given.items() if value])
+        place = Path(out or Path("runs") / study)
+        told = {"on_start": on_start, "on_task": on_task}
+        source = Path(data) if data else None
+        measured = claims.run(
+            claims.load(study), place, scale=scale or "desk", seeds=seeds, jobs=jobs or 1,
+            data=source, **told,
+        )  # fmt: skip
+        return Results(place, tuple(measured))
     apart = _apart(on, together)
     paths = [Path(path) for path in plugins]
     for path in paths:

@@ -23,6 +23,7 @@ def members(kind: str | None = None) -> list[Row]:
         "methods": _methods,
         "probes": _probes,
         "studies": _studies,
+        "claims": _claims,
     }
     if kind is not None:
         return makers[kind]()
@@ -56,6 +57,15 @@ def _streams() -> list[Row]:
         for name, rule in rl.WORLDS.items()
     ]
     return [*of_data, *(row | {"what": f"For agents. {row['what']}"} for row in of_agents)]
+
+
+def _claims() -> list[Row]:
+    from neoteny import claims
+
+    return [
+        {"name": name, "what": claim.title, "source": claim.source}
+        for name, claim in claims.CLAIMS.items()
+    ]
 
 
 def _datasets() -> list[Row]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neoteny.config import RunConfig
-
 
 class Progress:
     """What is done over all runs, its rate and the time left, on standard error.
@@ -30,16 +28,16 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def start(self, runs: Sequence[RunConfig]) -> None:
+    def start(self, runs: Sequence[Any]) -> None:
         """Show a bar for these runs, if standard error is a terminal."""
         bar = self._shown()
         if bar is not None:
-            self._in_steps = all(config.setting.agent is not None for config in runs)
+            self._in_steps = all(_agent(config) is not None for config in runs)
             total = sum(self._of(config) * config.tasks for config in runs)
             unit = "steps" if self._in_steps else "tasks"
             self._all = bar.add_task(f"{len(runs)} runs", total=total, unit=unit)
 
-    def task_done(self, config: RunConfig, done: int, value: float | None) -> None:
+    def task_done(self, config: Any, done: int, value: float | None) -> None:
         """A run has come to `done` tasks, and the last one to `value` in the setting's metric."""
         if self._bar is None:
             return
@@ -53,9 +51,9 @@ class Progress:
             text += f" · {kind} {self._values[run]:.4g}"
         self._bar.update(self._all, completed=sum(self._done.values()), description=text)
 
-    def _of(self, config: RunConfig) -> int:
+    def _of(self, config: Any) -> int:
         """How much one task of this run counts."""
-        agent = config.setting.agent
+        agent = _agent(config)
         if agent is None or not self._in_steps:
             return 1
         return agent.seats * agent.rollout * agent.iterations
@@ -85,6 +83,11 @@ class Progress:
             self._bar = _bar()
             self._bar.start()
         return self._bar
+
+
+def _agent(config: Any) -> Any:
+    """The settings of a run's agent; a piece of a claim has no settings at all."""
+    return config.setting.agent if hasattr(config, "setting") else None
 
 
 def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -266,7 +266,7 @@ class Pool:
             self._close()
 
     def _open(self, jobs: int) -> None:
-        for cores in _shares(jobs):
+        for cores in shares(jobs):
             self._start(cores)
 
     def _start(self, cores: set[int] | None) -> None:
@@ -353,7 +353,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shares(jobs: int) -> list[set[int] | None]:
+def shares(jobs: int) -> list[set[int] | None]:
     """The cores of each process, equally many; `None` where the system does not tell.
 
     XLA cuts large products by the number of cores, and rounding follows the cut: were shares
@@ -367,7 +367,7 @@ def _shares(jobs: int) -> list[set[int] | None]:
 
 
 def _worker(line, cores, out, data, plugins) -> None:
-    _settle(cores, plugins)
+    settle(cores, plugins)
     while True:
         try:
             config = RunConfig.model_validate_json(line.recv())
@@ -387,7 +387,7 @@ def suit(config: RunConfig) -> None:
             rl.compute_at_once()
 
 
-def _settle(cores: set[int] | None, plugins: Sequence[Path]) -> None:
+def settle(cores: set[int] | None, plugins: Sequence[Path]) -> None:
     """Make a fresh process one that works for this one: on its cores, with the user's members."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     if cores is not None:
@@ -412,7 +412,7 @@ def estimate(
     if not loop.on_cpu():
         return estimates.estimate(runs, data=data)
     with ProcessPoolExecutor(
-        1, get_context("spawn"), initializer=_settle, initargs=(_shares(jobs)[0], plugins)
+        1, get_context("spawn"), initializer=settle, initargs=(shares(jobs)[0], plugins)
     ) as pool:
         return pool.submit(_estimate, [run.model_dump_json() for run in runs], jobs, data).result()
 

@@ -15,7 +15,16 @@ from neoteny.cli.common import (
     print_table,
 )
 
-KINDS = ("streams", "datasets", "environments", "networks", "methods", "probes", "studies")
+KINDS = (
+    "streams",
+    "datasets",
+    "environments",
+    "networks",
+    "methods",
+    "probes",
+    "studies",
+    "claims",
+)
 """What `neoteny list` knows of."""
 
 
@@ -27,7 +36,7 @@ def list_members(
     output: FormatOption = Format.table,
     plugin: PluginOption = None,
 ) -> None:
-    """List streams, data sets, networks, methods, probes and studies."""
+    """List streams, data sets, networks, methods, probes, studies and claims."""
     from neoteny import catalogue
     from neoteny.errors import unknown
 

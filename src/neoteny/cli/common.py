@@ -19,7 +19,7 @@ class Format(StrEnum):
     json = "json"
 
 
-StudyArgument = Annotated[str, typer.Argument(help="A study's name, or a TOML file.")]
+StudyArgument = Annotated[str, typer.Argument(help="A study's name, a claim's, or a TOML file.")]
 ScaleOption = Annotated[
     str | None,
     typer.Option(help="smoke, desk or paper, of a study that has sizes; by default desk."),

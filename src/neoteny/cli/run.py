@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from neoteny.cli.app import app
+from neoteny.cli.claims import is_claim, run_claims
 from neoteny.cli.common import (
     ChangesOption,
     DataOption,
@@ -81,13 +82,22 @@ def run(
     plugin: PluginOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    """Run a study, or continue it; print the methods and the verdict; write report.html."""
+    """Run a study or a claim, or continue it; print the verdict; write report.html."""
     from neoteny import api, cluster, studies, sweep
     from neoteny.errors import UserError
     from neoteny.progress import Progress
 
     own_process_settings()
     refuse_no_process(jobs)
+    if is_claim(study):
+        given = {"protocol": protocol, "estimate": estimate, "set": changes, "methods": methods,
+                 "together": together, "grid": grid, "part": part, "on": on != "local",
+                 "parts": parts, "plugin": plugin}  # fmt: skip
+        run_claims(
+            study, scale=scale, seeds=seeds, jobs=jobs or sweep.cores(), out=out, data=data,
+            output=output, refused=[name for name, value in given.items() if value],
+        )  # fmt: skip
+        return
     if abroad := on not in ("local", "slurm"):
         cluster.check(on)
         if estimate and jobs is None:

@@ -1,6 +1,6 @@
 """Studies: runs arranged so that a claim can be judged, and the judgement."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from neoteny.studies import (
     slippery_ant,
     what_predicts_plasticity,
 )
+from neoteny.studies.borrowed_methods import BORROWED_METHODS
 from neoteny.studies.continual_cartpole import CONTINUAL_CARTPOLE
 from neoteny.studies.early_warning import EARLY_WARNING
 from neoteny.studies.plasticity import Verdict, late_gap
@@ -39,6 +40,7 @@ STUDIES: dict[str, Study] = {
         WHAT_PREDICTS_PLASTICITY,
         EARLY_WARNING,
         CONTINUAL_CARTPOLE,
+        BORROWED_METHODS,
         *(sized() for sized in SIZED.values()),
     )
 }
@@ -59,15 +61,16 @@ COMPARED = {
 """Studies that are compared with a published table besides."""
 
 
-def judge(connection, study: str | None = None) -> list[Verdict]:
+def judge(connection, study: str | None = None, *, besides: Collection[str] = ()) -> list[Verdict]:
     """Judge the runs behind `connection` (see `neoteny.store.connect`), study by study.
 
     With `study` all are judged by the claim of that one, whichever they were run for: so the runs
-    of `what-predicts-plasticity` also answer `early-warning`.
+    of `what-predicts-plasticity` also answer `early-warning`. Those in `besides` are left out.
 
     **Raises:** `UserError` for a study that is not known.
     """
-    rows = connection.execute("SELECT DISTINCT study FROM tasks ORDER BY study").fetchall()
+    every = connection.execute("SELECT DISTINCT study FROM tasks ORDER BY study").fetchall()
+    rows = [(name,) for (name,) in every if name not in besides]
     known = STUDIES | dict.fromkeys(COMPARED)
     if study is not None and study not in known:
         raise unknown("study", study, known)
@@ -88,8 +91,8 @@ def judge(connection, study: str | None = None) -> list[Verdict]:
         if judge_one is not None
         for verdict in judge_one(connection, name)
     ]
-    besides = tuple(name for name, judge_one in judges.items() if judge_one is not None)
-    return [*plasticity.judge(connection, besides=besides), *compared, *own]
+    done = [name for name, judge_one in judges.items() if judge_one is not None]
+    return [*plasticity.judge(connection, besides=(*done, *besides)), *compared, *own]
 
 
 def _of_agents(connection) -> set[str]:

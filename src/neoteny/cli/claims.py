@@ -1,0 +1,107 @@
+"""What `neoteny run` does for claims of the literature: measure, judge, print, write the page."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from neoteny.cli.common import Format, complain, print_table, say, stoppable
+
+
+def is_claim(name: str) -> bool:
+    from neoteny import claims
+
+    return name == claims.ALL or name in claims.NAMES
+
+
+def run_claims(
+    name: str,
+    *,
+    scale: str | None,
+    seeds: int | None,
+    jobs: int,
+    out: Path | None,
+    data: Path | None,
+    output: Format,
+    refused: list[str],
+) -> None:
+    """One claim, by default at its desk size; or all, by default at their smallest."""
+    from neoteny import claims
+
+    claims.refuse(name, refused)
+    every = name == claims.ALL
+    names = list(claims.NAMES) if every else [name]
+    place = out or Path("runs") / name
+    size = scale or ("smoke" if every else "desk")
+    for one in names:
+        claims.check(claims.load(one), size, data)
+    failed = False
+    told = []
+    for one in names:
+        outcomes, measured = _measured(
+            one, size, seeds, jobs, place / one if every else place, data
+        )
+        for outcome in outcomes:
+            if outcome.status == "failed":
+                piece = outcome.config
+                failed = True
+                say(f"{one}/{piece.stream}/seed-{piece.seed} failed: {outcome.reason}")
+        if measured is not None:
+            told.append(measured)
+            if not every:
+                _print(measured, output)
+    if told and every:
+        from neoteny.claims import page
+
+        print_table([page.summary(one) for one in told], output, title="Claims")
+    if told:
+        from neoteny.claims import page
+
+        path = page.write_html(told, place / "report.html")
+        if output is Format.table:
+            typer.echo(f"Report: {path}")
+    if failed:
+        raise typer.Exit(complain("The same command measures again what failed.", 1))
+
+
+def _measured(
+    name: str, scale: str, seeds: int | None, jobs: int, place: Path, data: Path | None
+) -> tuple[list[Any], Any]:
+    """How each piece ended, and what is stored; nothing of a claim of which a piece failed."""
+    from neoteny import api, store
+    from neoteny.claims import load, page
+    from neoteny.progress import Progress
+
+    with stoppable(), Progress() as progress:
+        outcomes = api.run(
+            name,
+            scale=scale,
+            seeds=seeds,
+            jobs=jobs,
+            out=place,
+            data=data,
+            on_start=progress.start,
+            on_task=progress.task_done,
+        ).outcomes
+    if any(outcome.status == "failed" for outcome in outcomes):
+        return list(outcomes), None
+    with store.asking():
+        connection = store.connect(place, spectra=False)
+        return list(outcomes), page.measured(connection, load(name))
+
+
+def _print(measured: Any, output: Format) -> None:
+    from neoteny.claims import shown
+
+    rows = [
+        {
+            "part": one.part,
+            "claim": one.claim,
+            "verdict": one.outcome,
+            "statistic": f"{one.statistic} {shown(one.value)}",
+            "tolerance": one.tolerance,
+            "evidence": one.evidence,
+        }
+        for one in measured.findings
+    ]
+    print_table(rows, output, title=f"{measured.claim.title} ({measured.claim.source})")
