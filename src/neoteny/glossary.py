@@ -154,6 +154,16 @@ GROUPS: dict[str, Group] = {
         ("random_label_loss", "after those steps", "loss", "mean loss", "Lyle et al. (2023)"),
         ("random_label_accuracy", "after those steps", "share", "mean hits", "Lyle et al. (2023)"),
     ),
+    "interference": _group(
+        "Interference",
+        "How one plain gradient step on a row moves the label's logit of the others, of 64 rows. "
+        "For cross-entropy.",
+        ("update_rank", "directions of the matrix of changes; as many as rows where each step "
+         "moves its own row alone", "count", "srank of U, U_ij = Δf_j(x_i) / ∣Δf_j(x_j)∣",
+         "Lyle et al. (2022)"),
+        ("update_spread", "mean change of another row, of the change of the row itself",
+         "ratio", "mean ∣U_ij∣, i ≠ j", "Lyle et al. (2022)"),
+    ),
     "diagnosis": _group(
         "This loss",
         "What `neoteny probe` alone looks at.",

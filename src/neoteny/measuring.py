@@ -17,7 +17,7 @@ from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot, View, bound
 
 Coefficients = Callable[[Params, Batch, PRNGKey, View], tuple]
 
-OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels")
+OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels", "interference")
 """Probes that know no other loss."""
 
 VIEW = View()

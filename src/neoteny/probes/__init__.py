@@ -18,6 +18,7 @@ from neoteny.probes.dead_units import (
     hausdorff_shift,
     stays_dead,
 )
+from neoteny.probes.interference import Interference, interference, update_matrix, update_spread
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
 from neoteny.probes.rank import (
     FeatureRanks,
@@ -65,6 +66,7 @@ __all__ = [
     "PROBES",
     "BudgetTrainability",
     "FeatureRanks",
+    "Interference",
     "Linearisation",
     "Norms",
     "NtkRank",
@@ -88,6 +90,7 @@ __all__ = [
     "feature_ranks",
     "gradient_norm",
     "hausdorff_shift",
+    "interference",
     "is_trainable",
     "kernel_ranks",
     "linearise",
@@ -112,6 +115,8 @@ __all__ = [
     "trainability_probe",
     "unit_health",
     "units",
+    "update_matrix",
+    "update_spread",
     "weight_norm",
     "within_budget",
 ]
@@ -125,6 +130,7 @@ PROBES: dict[str, Probe] = {
     "readiness": readiness,
     "ntk": ntk_rank,
     "random_labels": random_label_probe,
+    "interference": interference,
 }
 """What `probes.names` and `probes.start_names` of a study can name: `Snapshot -> NamedTuple`."""
 
