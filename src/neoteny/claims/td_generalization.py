@@ -22,8 +22,7 @@ from neoteny.claims.drawing import figure, over_seeds, panel
 from neoteny.claims.rows import Rows
 from neoteny.claims.verdicts import Finding, within
 from neoteny.networks import mlp
-from neoteny.probes import srank
-from neoteny.probes.interference import update_matrix, update_spread
+from neoteny.probes import srank, update_matrix, update_spread
 from neoteny.types import Network, Params
 
 LATE = 20
