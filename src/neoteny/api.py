@@ -88,6 +88,8 @@ class Results(NamedTuple):
 
         with store.asking():
             connection = store.connect(self.folder, spectra=False)
+            claims.refuse_alone(connection, self.folder)
+            claims.leave_out(connection)
             found = leaderboard.standing(connection, None if methods is None else _listed(methods))
             leaderboard.write(connection, Path(path or self.folder / "leaderboard.html"), found)
         return found
@@ -159,6 +161,13 @@ def plan(
             f"`scale` is {scale} and `protocol` {protocol}, but a `Study` is of one size already. "
             f"Pass its name instead, one of {', '.join(studies.SIZED)}."
         )
+    if isinstance(study, str) and study in claims.NAMES:
+        raise UserError(
+            f"`{study}` is a claim of the literature, and no study of methods. `neoteny run "
+            f"{study}` measures it."
+        )
+    if isinstance(study, str) and study not in studies.STUDIES and not study.endswith(".toml"):
+        raise unknown("study", study, [*studies.STUDIES, *claims.NAMES])
     known = studies.load(study, scale, protocol) if isinstance(study, str) else study
     fields = changed(known, dict(changes or {})).model_dump()
     if methods is not None:

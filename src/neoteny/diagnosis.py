@@ -187,7 +187,13 @@ def _configuration(folder: Path) -> RunConfig:
             f"`{folder}` holds no run.json. Pass the folder of one run, such as "
             "`runs/STUDY/STREAM/METHOD/seed-0`; `neoteny status DIR` lists them."
         )
-    return validated(RunConfig, store.read_record(folder)["config"])
+    stored = store.read_record(folder)["config"]
+    if "setting" not in stored:
+        raise UserError(
+            f"`{folder}` holds measurements of a claim, `{stored['study']}`, and no network to "
+            "diagnose. `neoteny judge` says what they come to."
+        )
+    return validated(RunConfig, stored)
 
 
 def _reached(folder: Path, seen: Occasion, on_task: Callable[[int], None]) -> Learner:

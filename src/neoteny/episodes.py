@@ -36,7 +36,10 @@ def of_runs(folder: Path | str) -> list[Shown]:
         if key in found or not row["tasks_done"] or row["status"] == "diverged":
             continue
         place = Path(folder) / row["folder"]
-        config = validated(RunConfig, store.read_record(place)["config"])
+        stored = store.read_record(place)["config"]
+        if "setting" not in stored:  # measurements of a claim
+            continue
+        config = validated(RunConfig, stored)
         if config.setting.agent is not None:
             found[key] = _of_run(place, config)
     if not found:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neoteny import store, tables
+from neoteny import claims, store, tables
 from neoteny.errors import UserError, unknown
 
 FORMATS = ("csv", "parquet", "latex")
@@ -50,7 +50,7 @@ def export(
     connection = store.connect(folder, spectra=table == "spectra", writable=path.parent)
     with store.asking():
         if table == "methods":
-            _put_methods(connection)
+            _put_methods(connection, Path(folder))
         rows = _selection(connection, table, columns)
         if form == "latex":
             store.write_text(path, _latex(connection, rows))
@@ -71,10 +71,12 @@ def _selection(connection: Any, table: str, columns: Sequence[str] | None) -> st
     return f"SELECT {', '.join(map(store.quote, chosen))} FROM {table}"
 
 
-def _put_methods(connection: Any) -> None:
+def _put_methods(connection: Any, folder: Path) -> None:
     """The report's table as one of the connection's own."""
     from neoteny import report
 
+    claims.refuse_alone(connection, folder)
+    claims.leave_out(connection)
     rows = report.methods_summary(connection)
     texts = ("stream", "method")
     counts = {name for name in rows[0] if all(isinstance(row[name], int) for row in rows)}

@@ -211,3 +211,17 @@ def test_pieces_are_named_as_runs_are(own):
              for piece in running.pieces(claim, "smoke")]  # fmt: skip
     assert names == [("own", "one", "smoke", 0), ("own", "one", "smoke", 1),
                      ("own", "two", "smoke", 0)]  # fmt: skip
+
+
+def test_what_is_for_networks_says_that_a_claim_has_none(own, tmp_path, call):
+    claim, _ = own
+    claims.run(claim, tmp_path / "runs", scale="smoke")
+    for words, said in (
+        (("leaderboard", "runs"), "no methods compete"),
+        (("export", "runs", "--table", "methods", "--out", "x.csv"), "no methods compete"),
+        (("probe", "runs/one/smoke/seed-0"), "no network to diagnose"),
+        (("tune", "own"), "is a claim of the literature"),
+        (("run", "owm"), "no study `owm`"),
+    ):
+        answer = call(*words)
+        assert answer.code == 2 and said in answer.err

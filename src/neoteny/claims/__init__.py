@@ -96,6 +96,15 @@ def alone(connection: Any) -> bool:
     return all(study in NAMES for (study,) in rows)
 
 
+def refuse_alone(connection: Any, folder: Path) -> None:
+    """Say that `folder` holds claims alone, where methods are to be compared."""
+    if stored(connection) and alone(connection):
+        raise UserError(
+            f"`{folder}` holds measurements of claims, in which no methods compete. `neoteny "
+            "judge` says what they come to."
+        )
+
+
 def leave_out(connection: Any) -> None:
     """Take the measurements of claims out of the tables: to reports of studies they are no runs."""
     for name in stored(connection):
@@ -145,6 +154,7 @@ __all__ = [
     "overall",
     "pieces",
     "refuse",
+    "refuse_alone",
     "run",
     "shown",
     "slope",
