@@ -191,6 +191,13 @@ def spectral_decoupling(*, strength: Strength = 1e-2, target: float = 0.0) -> Me
     )
 
 
+def srank(*, strength: Strength = 5e-4) -> Method:
+    """Singular-value penalty (Kumar et al., 2021): the last features' largest against smallest."""
+    if not _positive("strength", strength):
+        return Method()
+    return Method(penalties=lambda network: (act.singular_value_penalty(strength),))
+
+
 def gpm(
     *,
     threshold: Annotated[float, Range(0.8, 0.999, log=False)] = 0.97,
@@ -257,6 +264,7 @@ METHODS: dict[str, Callable[..., Method]] = {
         spectral,
         l2_init,
         spectral_decoupling,
+        srank,
         gpm,
         heterogeneous_dropout,
         adversarial,

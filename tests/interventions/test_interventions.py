@@ -16,11 +16,14 @@ from neoteny.interventions import (
     effective_rank_step,
     elementwise_adam,
     every,
+    feature_decay,
     l2_init,
     published_continual_backprop,
     reset,
     shrink_and_perturb,
+    singular_value_penalty,
     spectral,
+    spectral_decoupling,
 )
 from neoteny.networks import mlp
 from neoteny.probes import effective_rank
@@ -275,3 +278,25 @@ def test_a_chain_of_different_periods_is_refused():
     change = shrink_and_perturb(NETWORK, shrink=0.5, perturb=0.0)
     with pytest.raises(UserError, match="periods"):
         chain(change, every(3, change))
+
+
+def test_the_singular_value_penalty_and_its_gradient_are_those_of_the_singular_values(key):
+    penalty = singular_value_penalty(0.3)
+    for shape in ((9, 4), (4, 9)):
+        features = jax.random.normal(key, shape)
+        values = np.linalg.svd(features, compute_uv=False)
+        ours = lambda features: penalty.apply((), (jnp.zeros((1, 1)), features), ())[0]
+        assert np.isclose(ours(features), 0.3 * (values[0] ** 2 - values[-1] ** 2))
+        left, _, right = np.linalg.svd(features, full_matrices=False)
+        rank_one = lambda k, left=left, right=right: np.outer(left[:, k], right[k])
+        slope = 0.6 * (values[0] * rank_one(0) - values[-1] * rank_one(-1))
+        np.testing.assert_allclose(jax.grad(ours)(features), slope, atol=1e-10)
+
+
+def test_spectral_decoupling_is_half_the_mean_square_of_the_outputs(key):
+    outputs = jax.random.normal(key, (5, 3))
+    signals = {"outputs": outputs, "batch": None}
+    value, _ = spectral_decoupling(0.4, target=0.5).apply((), (), (), **signals)
+    assert np.isclose(value, 0.2 * np.mean(np.sum((np.asarray(outputs) - 0.5) ** 2, axis=1)))
+    (half, _), (whole, _) = (feature_decay(s).apply((), (outputs,), ()) for s in (0.5, 1.0))
+    assert np.isclose(2 * half, whole) and np.isclose(whole, 0.5 * np.mean(np.sum(outputs**2, 1)))

@@ -19,6 +19,7 @@ from neoteny.studies import Verdict
 NAMES = {
     "ghost-mechanism": "ghost_mechanism",
     "td-generalization": "td_generalization",
+    "implicit-underparameterization": "implicit_underparameterization",
 }
 """The claims and their files here; each loads when it is asked for."""
 

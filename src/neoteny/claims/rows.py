@@ -51,7 +51,7 @@ def _same(value: Any, wanted: Any) -> bool:
     return value == wanted
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> float:
+def slope(x: Any, y: Any) -> float:
     """Of the line that is nearest to the points, by least squares; NaN for fewer than two."""
     if len(x) < 2:
         return float("nan")

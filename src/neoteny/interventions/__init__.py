@@ -21,6 +21,7 @@ from neoteny.interventions.penalties import (
     effective_rank_penalty,
     feature_decay,
     l2_init,
+    singular_value_penalty,
     spectral,
     spectral_decoupling,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "renew_head",
     "reset",
     "shrink_and_perturb",
+    "singular_value_penalty",
     "spectral",
     "spectral_decoupling",
     "stateless_penalty",

@@ -112,6 +112,27 @@ def feature_decay(strength: float) -> Penalty:
     return stateless_penalty(value)
 
 
+def singular_value_penalty(strength: float) -> Penalty:
+    """Pull the last hidden layer's largest and smallest singular values together.
+
+    `strength` times the difference of their squares, of the mini-batch's features: eigenvalues of
+    the smaller Gram matrix, whose gradient exists where they are simple. Features of zero are a
+    minimum of it too, which a large strength leads to.
+
+    **Source:** the penalty of Kumar et al. (2021).
+    """
+
+    def value(params, features):
+        del params
+        refuse_no_hidden_layers(features, "The singular-value penalty")
+        rows = features[-1]
+        gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+        squares = jnp.linalg.eigvalsh(gram)
+        return strength * (squares[-1] - squares[0])
+
+    return stateless_penalty(value)
+
+
 def _first(path, leaf, iterations: int = 30):
     """Where power iteration on a kernel starts; a vector's own initial value."""
     if leaf.ndim < 2 or getattr(path[-1] if path else None, "key", None) == "positions":
