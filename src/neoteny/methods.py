@@ -182,6 +182,13 @@ def l2_init(*, strength: Strength = 1e-3) -> Method:
     return Method(penalties=lambda network: (act.l2_init(strength),))
 
 
+def wasserstein(*, strength: Strength = 1e-3) -> Method:
+    """L2 towards the initial distribution of each array's entries (Lewandowski et al., 2024)."""
+    if not _positive("strength", strength):
+        return Method()
+    return Method(penalties=lambda network: (act.wasserstein_init(strength),))
+
+
 def spectral_decoupling(*, strength: Strength = 1e-2, target: float = 0.0) -> Method:
     """Spectral decoupling (Pezeshki et al., 2021): L2 on the outputs in place of the weights."""
     if not _positive("strength", strength):
@@ -263,6 +270,7 @@ METHODS: dict[str, Callable[..., Method]] = {
         layernorm_l2,
         spectral,
         l2_init,
+        wasserstein,
         spectral_decoupling,
         srank,
         gpm,

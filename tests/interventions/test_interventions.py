@@ -24,6 +24,7 @@ from neoteny.interventions import (
     singular_value_penalty,
     spectral,
     spectral_decoupling,
+    wasserstein_init,
 )
 from neoteny.networks import mlp
 from neoteny.probes import effective_rank
@@ -300,3 +301,15 @@ def test_spectral_decoupling_is_half_the_mean_square_of_the_outputs(key):
     assert np.isclose(value, 0.2 * np.mean(np.sum((np.asarray(outputs) - 0.5) ** 2, axis=1)))
     (half, _), (whole, _) = (feature_decay(s).apply((), (outputs,), ()) for s in (0.5, 1.0))
     assert np.isclose(2 * half, whole) and np.isclose(whole, 0.5 * np.mean(np.sum(outputs**2, 1)))
+
+
+def test_the_wasserstein_penalty_knows_a_permutation_no_distance_and_a_shift_its_square(key):
+    params = {"w": jax.random.normal(key, (3, 4)), "b": jnp.arange(5.0)}
+    penalty = wasserstein_init(0.6)
+    initial = penalty.init(params)
+    value = lambda params: penalty.apply(params, (), initial)[0]
+    turned = {"w": params["w"].reshape(-1)[::-1].reshape(3, 4), "b": params["b"][::-1]}
+    assert value(turned) == 0
+    assert np.isclose(value(jax.tree.map(lambda p: p + 2.0, turned)), 0.3 * 4 * 17)
+    slope = jax.grad(value)(jax.tree.map(lambda p: p + 2.0, params))
+    np.testing.assert_allclose(slope["w"], 0.6 * 2.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from neoteny.claims.base import SCALES, Claim, Part, Size
 from neoteny.claims.rows import Rows, slope
-from neoteny.claims.running import Piece, found, pieces, run
+from neoteny.claims.running import Piece, found, lacking, pieces, run
 from neoteny.claims.verdicts import Finding, overall, shown, within
 from neoteny.errors import UserError, unknown
 from neoteny.studies import Verdict
@@ -19,6 +19,7 @@ from neoteny.studies import Verdict
 NAMES = {
     "ghost-mechanism": "ghost_mechanism",
     "td-generalization": "td_generalization",
+    "spectral-regularization": "spectral_regularization",
     "implicit-underparameterization": "implicit_underparameterization",
 }
 """The claims and their files here; each loads when it is asked for."""
@@ -54,8 +55,8 @@ def check(claim: Claim, scale: str, data: Path | None) -> None:
     """Refuse a size that cannot be measured here, before anything is."""
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    needs = [part.name for part in claim.parts if part.size(scale).options.get("data")]
-    if needs and data is None:
+    needs = lacking(claim, scale, data)
+    if needs and not pieces(claim, scale, without=needs):
         raise UserError(
             f"`{claim.name}` at `--scale {scale}` reads real images in {', '.join(needs)}. Pass "
             "their folder as `--data DIR`, or `--scale smoke`."
@@ -150,6 +151,7 @@ __all__ = [
     "check",
     "found",
     "judge",
+    "lacking",
     "leave_out",
     "load",
     "overall",

@@ -11,7 +11,11 @@ SCALES = ("smoke", "desk", "paper")
 
 
 class Size(NamedTuple):
-    """How large a part is measured: its seeds, and what differs from the defaults of `measure`."""
+    """How large a part is measured: its seeds, and what differs from the defaults of `measure`.
+
+    With no seeds it is not measured at this size. The option `data=True` becomes the folder of
+    data sets that the user names; a part that has it is left out where none is named.
+    """
 
     seeds: int = 1
     options: Mapping[str, Any] = {}

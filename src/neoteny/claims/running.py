@@ -30,8 +30,13 @@ class Piece(NamedTuple):
 Told = Callable[[Any, int, float | None], Any]
 
 
-def pieces(claim: Claim, scale: str, seeds: int | None = None) -> list[Piece]:
-    """All that there is to measure, longest parts first where the claim lists them so."""
+def pieces(
+    claim: Claim, scale: str, seeds: int | None = None, *, without: Sequence[str] = ()
+) -> list[Piece]:
+    """All that there is to measure, longest parts first where the claim lists them so.
+
+    A part of no seeds at this scale is none of it, nor are those in `without`.
+    """
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
     if seeds is not None and not 1 <= seeds <= sweep.MOST_RUNS:
@@ -39,13 +44,24 @@ def pieces(claim: Claim, scale: str, seeds: int | None = None) -> list[Piece]:
     return [
         Piece(claim.name, part.name, scale, seed)
         for part in claim.parts
+        if part.name not in without
         for seed in range(_seeds(part.size(scale).seeds, seeds))
     ]
 
 
 def _seeds(own: int, asked: int | None) -> int:
-    """A part without chance in it has one seed, whatever is asked."""
-    return own if asked is None or own == 1 else asked
+    """A part without chance has one seed, and one left out has none, whatever is asked."""
+    return own if asked is None or own <= 1 else asked
+
+
+def lacking(claim: Claim, scale: str, data: Path | None) -> list[str]:
+    """The parts that this scale measures on real images, where no folder of these is named."""
+    sizes = {part.name: part.size(scale) for part in claim.parts}
+    return [
+        name
+        for name, size in sizes.items()
+        if size.seeds and size.options.get("data") and data is None
+    ]
 
 
 def run(
@@ -63,7 +79,8 @@ def run(
 
     What `out` holds of this claim, scale and seed stays if it was measured with the same options. A
     piece is stored when it is whole; killed before, it is measured again from its start and comes
-    to the same numbers. With `jobs=1` all is measured here.
+    to the same numbers. With `jobs=1` all is measured here. Parts that read real images are left
+    out without `data`; see `lacking`.
 
     **Raises:** `UserError` for an unknown scale, or where `out` holds other measurements of these
     names.
@@ -71,7 +88,7 @@ def run(
     from neoteny.claims import check
 
     check(claim, scale, data)
-    asked = pieces(claim, scale, seeds)
+    asked = pieces(claim, scale, seeds, without=lacking(claim, scale, data))
     on_start(asked)
     outcomes: dict[Piece, sweep.Outcome] = {}
 

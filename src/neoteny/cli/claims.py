@@ -69,9 +69,11 @@ def _measured(
 ) -> tuple[list[Any], Any]:
     """How each piece ended, and what is stored; nothing of a claim of which a piece failed."""
     from neoteny import api, store
-    from neoteny.claims import load, page
+    from neoteny.claims import lacking, load, page
     from neoteny.progress import Progress
 
+    for part in lacking(load(name), scale, data):
+        say(f"`{part}` of {name} reads real images and is left out: name a folder by `--data DIR`.")
     with stoppable(), Progress() as progress:
         outcomes = api.run(
             name,

@@ -24,6 +24,7 @@ from neoteny.interventions.penalties import (
     singular_value_penalty,
     spectral,
     spectral_decoupling,
+    wasserstein_init,
 )
 from neoteny.interventions.published_continual_backprop import published_continual_backprop
 from neoteny.interventions.resets import reset, shrink_and_perturb
@@ -58,5 +59,6 @@ __all__ = [
     "spectral",
     "spectral_decoupling",
     "stateless_penalty",
+    "wasserstein_init",
     "weight_decay",
 ]
