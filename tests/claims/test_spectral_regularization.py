@@ -62,6 +62,6 @@ def test_each_method_lives_through_the_same_tasks_and_the_regulariser_holds_sing
 
 def test_classes_that_come_in_stages_are_learnt_by_their_rows_alone():
     rows = Rows(
-        regularised(0, methods={}, stream="incremental-classes", tasks=2, epochs=3, rows=100)
+        regularised(0, methods={}, stream="incremental-classes", tasks=2, epochs=3, rows=200)
     )
     assert len(rows) == 2 and np.all(rows["accuracy"] > 0.3)

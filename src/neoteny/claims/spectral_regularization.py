@@ -31,7 +31,7 @@ STRENGTH = {"l2": "weight_decay"}  # all others call theirs `strength`
 STREAMS: dict[str, dict[str, Any]] = {
     "random-labels": {"rows": 800, "epochs": 40, "batch": 40, "rate": 3e-3},
     "permuted-pixels": {"rows": 800, "epochs": 4, "batch": 40, "rate": 3e-3},
-    "incremental-classes": {"rows": 800, "epochs": 10, "batch": 40, "rate": 3e-3},
+    "incremental-classes": {"rows": 800, "epochs": 10, "batch": 20, "rate": 3e-3},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (64, 64, 64)},
