@@ -258,7 +258,8 @@ def rehearse(
         for part in penalties:
             rows = shown(batch)
             outputs, features = seen(params, rows, key)
-            part.apply(params, features, part.init(params), outputs=outputs, batch=rows)
+            signals = {"outputs": outputs, "batch": rows, "reference": rows}
+            part.apply(params, features, part.init(params), **signals, loss=outputs.mean())
         for part in interventions:
             rows = shown(batch * max(1, part.period))
             signals = {"key": key, "batch": rows, "features": seen(params, rows, key)[1]}

@@ -198,6 +198,22 @@ def spectral_decoupling(*, strength: Strength = 1e-2, target: float = 0.0) -> Me
     )
 
 
+def c_chain(
+    *, strength: Strength = 1e-2, relative: Annotated[float, Range(1e-3, 1.0)] = 0.0
+) -> Method:
+    """Churn reduction (Tang et al., 2025): outputs on rows not learnt from change slowly.
+
+    With `relative` above zero the strength tunes itself, until the penalty is that share of the
+    loss.
+    """
+    _not_negative("relative", relative)
+    if not _positive("strength", strength) and not relative:
+        return Method()
+    return Method(
+        penalties=lambda network: (act.churn_reduction(network, strength, relative=relative),)
+    )
+
+
 def srank(*, strength: Strength = 5e-4) -> Method:
     """Singular-value penalty (Kumar et al., 2021): the last features' largest against smallest."""
     if not _positive("strength", strength):
@@ -272,6 +288,7 @@ METHODS: dict[str, Callable[..., Method]] = {
         l2_init,
         wasserstein,
         spectral_decoupling,
+        c_chain,
         srank,
         gpm,
         heterogeneous_dropout,

@@ -97,7 +97,7 @@ def trainer(
         inputs = attack(loss, as_floats(rows.inputs), jax.random.fold_in(key, 1))
         return rows._replace(inputs=inputs)
 
-    def gradient_step(learner: Learner, rows: Batch, classes, key: PRNGKey):
+    def gradient_step(learner: Learner, rows: Batch, classes, key: PRNGKey, reference: Batch):
         def objective(params):
             outputs, features, network_state = forward(
                 network, params, rows.inputs, learner.network_state, key
@@ -106,7 +106,8 @@ def trainer(
             loss = total = rowwise_loss(counted, rows.labels).mean()
             states = []
             for penalty, state in zip(penalties, learner.penalties, strict=True):
-                value, state = penalty.apply(params, features, state, outputs=outputs, batch=rows)
+                signals = {"outputs": outputs, "batch": rows, "reference": reference, "loss": loss}
+                value, state = penalty.apply(params, features, state, **signals)
                 total, states = total + value, [*states, state]
             hits = jnp.asarray(right(counted, rows.labels), jnp.int32)
             return total, (tuple(states), features, network_state, hits, loss)
@@ -164,7 +165,7 @@ def trainer(
             order, total = first_minibatches(
                 order_key, len(data.inputs), batch, epochs, rows, shuffle=shuffle
             )
-        numbers = jnp.arange(len(order))
+        numbers, count = jnp.arange(len(order)), len(data.inputs) if rows is None else rows
         within = lambda done, act, state: (
             act(state) if total is None else if_due(done <= total, act, lambda s: s, state)
         )
@@ -179,7 +180,9 @@ def trainer(
             seen_key = jax.random.fold_in(forward_key, number)
             if attack is not None:
                 seen = attacked(learner, seen, classes, seen_key)
-            learner, features, outcome = gradient_step(learner, seen, classes, seen_key)
+            others = jax.random.randint(jax.random.fold_in(seen_key, 2), (batch,), 0, count)
+            reference = jax.tree.map(lambda array: array[others], data)
+            learner, features, outcome = gradient_step(learner, seen, classes, seen_key, reference)
             for index, _ in each_step:
                 learner = intervene(
                     learner, index, rows, jax.random.fold_in(step_key, number), features

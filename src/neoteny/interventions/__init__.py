@@ -11,6 +11,7 @@ from neoteny.interventions.base import (
     every,
     stateless_penalty,
 )
+from neoteny.interventions.churn import churn_reduction
 from neoteny.interventions.continual_backprop import continual_backprop
 from neoteny.interventions.counting import count_tasks
 from neoteny.interventions.effective_rank import effective_rank_step
@@ -39,6 +40,7 @@ __all__ = [
     "Penalty",
     "at_task_start",
     "chain",
+    "churn_reduction",
     "continual_backprop",
     "count_tasks",
     "effective_rank_penalty",

@@ -16,8 +16,9 @@ class Penalty(NamedTuple):
     """A pair of pure functions that adds a term to the task loss.
 
     - `init(params) -> state`, from the parameters before the first update;
-    - `apply(params, features, state, *, outputs, batch) -> (value, state)`, differentiated with
-      respect to `params`; `features` and `outputs` are those of the mini-batch `batch`.
+    - `apply(params, features, state, *, outputs, batch, reference, loss) -> (value, state)`,
+      differentiated with respect to `params`; `features`, `outputs` and the task's `loss` are those
+      of the mini-batch `batch`. `reference` is as many rows of the task again, drawn by themselves.
     """
 
     init: Callable[[Params], State]

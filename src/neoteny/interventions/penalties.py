@@ -109,8 +109,8 @@ def spectral_decoupling(strength: float, *, target: float = 0.0) -> Penalty:
     **Source:** Pezeshki et al. (2021), whose scripts write the coefficient without the half.
     """
 
-    def value(params, features, state, *, outputs, batch):
-        del params, features, batch
+    def value(params, features, state, *, outputs, **others):
+        del params, features, others
         return 0.5 * strength * jnp.mean(jnp.sum((outputs - target) ** 2, axis=1)), state
 
     return Penalty(lambda params: (), value)
