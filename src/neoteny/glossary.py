@@ -164,6 +164,45 @@ GROUPS: dict[str, Group] = {
         ("update_spread", "mean change of another row, of the change of the row itself",
          "ratio", "mean ∣U_ij∣, i ≠ j", "Lyle et al. (2022)"),
     ),
+    "neural_collapse": _group(
+        "Neural collapse",
+        "How far the rows of each class have come together in the last hidden layer, whose means m "
+        "of the classes are centred on their own mean; w are the output weights, centred too.",
+        ("within_between", "spread of rows about their class's mean over that of the means, NC1",
+         "ratio", "mean‖h − m_y‖² / mean_c‖m_c‖²", "Papyan, Han & Donoho (2020)"),
+        ("etf_gap", "how far the directions of the means are from an equiangular tight frame, NC2",
+         "cosine", "max_{i≠j} ∣cos(m_i, m_j) + 1/(C − 1)∣", "Papyan, Han & Donoho (2020)"),
+        ("norm_spread", "how unequal the lengths of the means are, NC2",
+         "ratio", "std_c‖m_c‖ / mean_c‖m_c‖", "Papyan, Han & Donoho (2020)"),
+        ("self_duality", "alignment of output weights and class means, NC3",
+         "cosine", "Σ_c ⟨w_c, m_c⟩ / (‖w‖ ‖m‖)", "Papyan, Han & Donoho (2020)"),
+    ),
+    "sharpness": _group(
+        "Sharpness",
+        "The largest eigenvalue λ_1 of the Hessian, and what it means for steps of plain gradient "
+        "descent on these rows.",
+        ("sharpness", "largest eigenvalue of the Hessian, from Lanczos", "loss / parameter²", "λ_1",
+         "Cohen et al. (2021)"),
+        ("edge", "above 1 plain gradient descent of this step size is unstable", "ratio",
+         "η λ_1 / 2", "Cohen et al. (2021)"),
+    ),
+    "layer_imbalance": _group(
+        "Layer imbalance",
+        "Between the dense kernels that make and that read a hidden layer.",
+        ("layer_imbalance", "what gradient flow conserves, and steps beyond the edge shrink",
+         "parameter²", "‖W_{l+1} W_{l+1}ᵀ − W_lᵀ W_l‖_F", "Chen & Bruna (2023)"),
+    ),
+    "flip_condition": _group(
+        "Flip condition",
+        "Derivatives of the loss along the top eigenvector of its Hessian: what plain gradient "
+        "descent does just above the edge of stability.",
+        ("flip_condition", "positive where it settles on an orbit of period two",
+         "loss² / parameter⁶", "3 f‴² − f″ f⁗", "Chen & Bruna (2023)"),
+        ("third_derivative", "its size, as the direction has no sign",
+         "loss / parameter³", "∣f‴∣", "Chen & Bruna (2023)"),
+        ("fourth_derivative", "below zero it is enough for such an orbit",
+         "loss / parameter⁴", "f⁗", "Chen & Bruna (2023)"),
+    ),
     "diagnosis": _group(
         "This loss",
         "What `neoteny probe` alone looks at.",

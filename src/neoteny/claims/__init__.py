@@ -21,6 +21,8 @@ NAMES = {
     "td-generalization": "td_generalization",
     "spectral-regularization": "spectral_regularization",
     "implicit-underparameterization": "implicit_underparameterization",
+    "unhinged-loss": "unhinged_loss",
+    "two-step-edge-of-stability": "two_step_edge_of_stability",
 }
 """The claims and their files here; each loads when it is asked for."""
 

@@ -12,6 +12,7 @@ from neoteny.networks.convnet import convnet
 from neoteny.networks.convolution import convolution, max_pool
 from neoteny.networks.mlp import mlp
 from neoteny.networks.resnet import resnet
+from neoteny.networks.sparse import equiangular
 from neoteny.networks.transformer import transformer
 from neoteny.types import Network
 
@@ -89,6 +90,7 @@ __all__ = [
     "NETWORKS",
     "convnet",
     "convolution",
+    "equiangular",
     "make",
     "max_pool",
     "mlp",

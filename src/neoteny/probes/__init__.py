@@ -19,6 +19,7 @@ from neoteny.probes.dead_units import (
     stays_dead,
 )
 from neoteny.probes.interference import Interference, interference, update_matrix, update_spread
+from neoteny.probes.neural_collapse import NeuralCollapse, class_geometry, neural_collapse
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
 from neoteny.probes.rank import (
     FeatureRanks,
@@ -40,6 +41,16 @@ from neoteny.probes.readiness import (
     random_label_probe_with,
     readiness,
     readiness_with,
+)
+from neoteny.probes.stability import (
+    FlipCondition,
+    LayerImbalance,
+    Sharpness,
+    along_top,
+    flip_condition,
+    imbalance,
+    layer_imbalance,
+    sharpness,
 )
 from neoteny.probes.trainability import (
     BudgetTrainability,
@@ -66,20 +77,26 @@ __all__ = [
     "PROBES",
     "BudgetTrainability",
     "FeatureRanks",
+    "FlipCondition",
     "Interference",
+    "LayerImbalance",
     "Linearisation",
+    "NeuralCollapse",
     "Norms",
     "NtkRank",
     "RandomLabels",
     "Readiness",
     "RelativeTrainability",
+    "Sharpness",
     "Trainability",
     "UnitHealth",
     "WithinBudget",
     "alignment_weighted_rank",
     "alive_units",
+    "along_top",
     "approximate_rank",
     "certain_zero_eigenvalues",
+    "class_geometry",
     "columns",
     "dead_for_every_permutation",
     "dead_margins",
@@ -88,13 +105,17 @@ __all__ = [
     "displacement",
     "effective_rank",
     "feature_ranks",
+    "flip_condition",
     "gradient_norm",
     "hausdorff_shift",
+    "imbalance",
     "interference",
     "is_trainable",
     "kernel_ranks",
+    "layer_imbalance",
     "linearise",
     "linearised_loss",
+    "neural_collapse",
     "norms",
     "ntk_rank",
     "ntk_rank_with",
@@ -106,6 +127,7 @@ __all__ = [
     "readiness",
     "readiness_with",
     "required_alignment",
+    "sharpness",
     "srank",
     "stable_rank",
     "stays_dead",
@@ -131,6 +153,10 @@ PROBES: dict[str, Probe] = {
     "ntk": ntk_rank,
     "random_labels": random_label_probe,
     "interference": interference,
+    "neural_collapse": neural_collapse,
+    "sharpness": sharpness,
+    "layer_imbalance": layer_imbalance,
+    "flip_condition": flip_condition,
 }
 """What `probes.names` and `probes.start_names` of a study can name: `Snapshot -> NamedTuple`."""
 
