@@ -203,6 +203,34 @@ GROUPS: dict[str, Group] = {
         ("fourth_derivative", "below zero it is enough for such an orbit",
          "loss / parameter⁴", "f⁗", "Chen & Bruna (2023)"),
     ),
+    "saturation": _group(
+        "Saturation",
+        "How far from certain of its labels a network is; without this there is no gradient. For "
+        "cross-entropy.",
+        ("residual_probability", "what the outputs leave to other classes than the label",
+         "share", "mean(1 − p_label)", "Pezeshki et al. (2021)"),
+    ),
+    "margin": _group(
+        "Margin",
+        "The least margin of all rows for the length of the parameters θ of L layers; for networks "
+        "that are homogeneous. For cross-entropy.",
+        ("normalised_margin", "label's logit less the largest other one, least over rows",
+         "output / parameter^L", "min_i(f_label − max f_other) / ‖θ‖^L", "Lyu & Li (2020)"),
+    ),
+    "response": _group(
+        "Feature response",
+        "Over how many features of the last hidden layer the outputs are spread, on the first 256 "
+        "rows; z are the margins in the left singular vectors of the label-signed features. For "
+        "cross-entropy.",
+        ("response_participation", "features that carry the outputs",
+         "count", "(Σ z²)² / Σ z⁴", "after Pezeshki et al. (2021)"),
+    ),
+    "support": _group(
+        "Feature support",
+        "How many distinct directions the units that matter have, in each hidden layer.",
+        ("feature_support", "directions, 0.95 in cosine apart, with nine tenths of the mass",
+         "count", "of units sorted by ‖w_in‖ ‖w_out‖", "after Chizat & Bach (2020)"),
+    ),
     "diagnosis": _group(
         "This loss",
         "What `neoteny probe` alone looks at.",

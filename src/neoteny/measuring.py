@@ -17,7 +17,10 @@ from neoteny.types import Batch, Network, Params, PRNGKey, Snapshot, View, bound
 
 Coefficients = Callable[[Params, Batch, PRNGKey, View], tuple]
 
-OF_CROSS_ENTROPY = ("trainability", "budget", "readiness", "random_labels", "interference")
+OF_CROSS_ENTROPY = (
+    "trainability", "budget", "readiness", "random_labels", "interference", "saturation", "margin",
+    "response",
+)  # fmt: skip
 """Probes that know no other loss."""
 
 VIEW = View()

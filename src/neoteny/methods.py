@@ -267,6 +267,11 @@ def adversarial(
     return Method(attack=act.gradient_attack(radius, steps=steps, norm=norm))
 
 
+def last_layer() -> Method:
+    """Only the output layer learns, on random features: the control without feature learning."""
+    return Method(interventions=lambda network, optimiser: (act.freeze_hidden(network),))
+
+
 def reset() -> Method:
     """Start each task from a fresh network: the yardstick, not a competitor."""
     return Method(
@@ -293,6 +298,7 @@ METHODS: dict[str, Callable[..., Method]] = {
         gpm,
         heterogeneous_dropout,
         adversarial,
+        last_layer,
         reset,
         published_cbp,
     )

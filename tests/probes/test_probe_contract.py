@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from neoteny.probes import PROBES, columns
-from neoteny.types import Batch, Network, Snapshot, UnitGroup
+from neoteny.types import Batch, Network, Place, Snapshot, UnitGroup
 
 WIDTHS = (6, 9, 7, 3)
 LAYERS = len(WIDTHS) - 2
@@ -29,7 +29,13 @@ def init(key):
     return tuple((draw(i, shape), jnp.zeros(shape[1])) for i, shape in enumerate(pairwise(WIDTHS)))
 
 
-GROUPS = tuple(UnitGroup(f"hidden_{i}", WIDTHS[i + 1], (), (), (), (i, 1)) for i in range(LAYERS))
+def group(i):
+    incoming = (Place((i, 0), 1), Place((i, 1), 0))
+    outgoing = (Place((i + 1, 0), 0),)
+    return UnitGroup(f"hidden_{i}", WIDTHS[i + 1], incoming, outgoing, ((i + 1, 1),), (i, 1))
+
+
+GROUPS = tuple(map(group, range(LAYERS)))
 
 
 def snapshot(params, start):
@@ -76,7 +82,12 @@ def test_a_probe_agrees_with_itself_under_jit_and_vmap(probe, key):
 
 def test_a_probe_is_traced_once_for_all_values(probe, key):
     calls = []
-    measure = jax.jit(lambda *points: calls.append(1) or probe(snapshot(*points)))
+
+    @jax.jit
+    def measure(*points):
+        calls.append(1)
+        return probe(snapshot(*points))
+
     params, start = two_points(key)
     first = measure(params, start)
     second = measure(start, params)

@@ -23,6 +23,8 @@ NAMES = {
     "implicit-underparameterization": "implicit_underparameterization",
     "unhinged-loss": "unhinged_loss",
     "two-step-edge-of-stability": "two_step_edge_of_stability",
+    "gradient-starvation": "gradient_starvation",
+    "wide-two-layer-bias": "wide_two_layer_bias",
 }
 """The claims and their files here; each loads when it is asked for."""
 

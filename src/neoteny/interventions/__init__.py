@@ -15,6 +15,7 @@ from neoteny.interventions.churn import churn_reduction
 from neoteny.interventions.continual_backprop import continual_backprop
 from neoteny.interventions.counting import count_tasks
 from neoteny.interventions.effective_rank import effective_rank_step
+from neoteny.interventions.freezing import freeze_hidden
 from neoteny.interventions.heads import HEADS, MASKED, renew_head
 from neoteny.interventions.null_space import gradient_projection, null_space_left
 from neoteny.interventions.optimisers import elementwise_adam, weight_decay
@@ -48,6 +49,7 @@ __all__ = [
     "elementwise_adam",
     "every",
     "feature_decay",
+    "freeze_hidden",
     "gradient_attack",
     "gradient_projection",
     "l2_init",

@@ -19,6 +19,14 @@ from neoteny.probes.dead_units import (
     stays_dead,
 )
 from neoteny.probes.interference import Interference, interference, update_matrix, update_spread
+from neoteny.probes.margins import (
+    NormalisedMargin,
+    Saturation,
+    margins,
+    normalised_margin,
+    over_norm,
+    saturation,
+)
 from neoteny.probes.neural_collapse import NeuralCollapse, class_geometry, neural_collapse
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
 from neoteny.probes.rank import (
@@ -42,6 +50,7 @@ from neoteny.probes.readiness import (
     readiness,
     readiness_with,
 )
+from neoteny.probes.response import FeatureResponse, feature_response, responses
 from neoteny.probes.stability import (
     FlipCondition,
     LayerImbalance,
@@ -52,6 +61,7 @@ from neoteny.probes.stability import (
     layer_imbalance,
     sharpness,
 )
+from neoteny.probes.support import FeatureSupport, distinct_directions, feature_support
 from neoteny.probes.trainability import (
     BudgetTrainability,
     Linearisation,
@@ -77,16 +87,20 @@ __all__ = [
     "PROBES",
     "BudgetTrainability",
     "FeatureRanks",
+    "FeatureResponse",
+    "FeatureSupport",
     "FlipCondition",
     "Interference",
     "LayerImbalance",
     "Linearisation",
     "NeuralCollapse",
+    "NormalisedMargin",
     "Norms",
     "NtkRank",
     "RandomLabels",
     "Readiness",
     "RelativeTrainability",
+    "Saturation",
     "Sharpness",
     "Trainability",
     "UnitHealth",
@@ -103,8 +117,11 @@ __all__ = [
     "dead_unit_rank_bound",
     "descent_bounds",
     "displacement",
+    "distinct_directions",
     "effective_rank",
     "feature_ranks",
+    "feature_response",
+    "feature_support",
     "flip_condition",
     "gradient_norm",
     "hausdorff_shift",
@@ -115,10 +132,13 @@ __all__ = [
     "layer_imbalance",
     "linearise",
     "linearised_loss",
+    "margins",
     "neural_collapse",
+    "normalised_margin",
     "norms",
     "ntk_rank",
     "ntk_rank_with",
+    "over_norm",
     "predicted_loss",
     "random_label_probe",
     "random_label_probe_with",
@@ -127,6 +147,8 @@ __all__ = [
     "readiness",
     "readiness_with",
     "required_alignment",
+    "responses",
+    "saturation",
     "sharpness",
     "srank",
     "stable_rank",
@@ -157,6 +179,10 @@ PROBES: dict[str, Probe] = {
     "sharpness": sharpness,
     "layer_imbalance": layer_imbalance,
     "flip_condition": flip_condition,
+    "saturation": saturation,
+    "margin": normalised_margin,
+    "response": feature_response,
+    "support": feature_support,
 }
 """What `probes.names` and `probes.start_names` of a study can name: `Snapshot -> NamedTuple`."""
 

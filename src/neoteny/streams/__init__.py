@@ -16,12 +16,14 @@ from neoteny.errors import UserError, of_kind, unknown
 from neoteny.streams.augmentation import crop_and_flip
 from neoteny.streams.class_groups import class_groups
 from neoteny.streams.class_pairs import class_pairs
+from neoteny.streams.colouring import coloured, shifted
 from neoteny.streams.datasets import DATASETS, load, locate
 from neoteny.streams.files import DataError
 from neoteny.streams.five_plus_one import five_plus_one
 from neoteny.streams.gradual import gradual
 from neoteny.streams.idx import read_idx
 from neoteny.streams.incremental_classes import incremental_classes
+from neoteny.streams.moons import two_moons
 from neoteny.streams.permuted_labels import permuted_labels
 from neoteny.streams.permuted_pixels import permuted_pixels
 from neoteny.streams.random_labels import random_labels
@@ -114,6 +116,7 @@ __all__ = [
     "class_groups",
     "class_pairs",
     "classes",
+    "coloured",
     "crop_and_flip",
     "five_plus_one",
     "gradual",
@@ -130,8 +133,10 @@ __all__ = [
     "resident",
     "rotated",
     "shapes",
+    "shifted",
     "shrunk",
     "slowly_changing_regression",
     "subset",
+    "two_moons",
     "warm_start",
 ]

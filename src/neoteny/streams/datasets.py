@@ -1,8 +1,8 @@
 """Fixed problems by name: published ones from official files or plain arrays, or one's own.
 
-`load` is the door. Digits are embedded in scikit-learn. Official files are read from a folder
-that the caller or the environment names, or else are downloaded once into a cache; either way
-one is used only if it is, to the last bit, the one its authors published.
+`load` is the door. Digits are embedded in scikit-learn, and points are drawn. Official files are
+read from a folder that the caller or the environment names, or else are downloaded once into a
+cache; either way one is used only if it is, to the last bit, the one its authors published.
 """
 
 import re
@@ -16,9 +16,11 @@ import numpy as np
 
 from neoteny.errors import unknown
 from neoteny.streams import archives, arrays, files, image_archives, image_folder
+from neoteny.streams.colouring import shifted
 from neoteny.streams.files import DataError, Progress
 from neoteny.streams.idx import read_idx
 from neoteny.streams.image_listing import looks_like_one
+from neoteny.streams.moons import two_moons
 from neoteny.streams.npz import KEYS, Arrays
 from neoteny.streams.selection import a_fifth_held_out, rank_within_class
 from neoteny.streams.sources import SOURCES
@@ -33,10 +35,11 @@ def load(
 ) -> Dataset:
     """Load the data set called `name`: one of `DATASETS`, or one of your own.
 
-    `digits`, `mnist` and `fashion-mnist` have inputs in float32 in [0, 1], one flattened image a
-    row; all others are bytes (rows, height, width, channels), which networks read as 255ths.
-    Labels are int32. Neither depends on JAX's default precision. What would fill much of this
-    machine's memory stays in its file: see `Dataset`.
+    `digits`, `coloured-digits`, `mnist` and `fashion-mnist` have inputs in float32 in [0, 1], one
+    flattened image a row, and the moons points of the plane; all others are bytes (rows, height,
+    width, channels), which networks read as 255ths. Labels are int32. Neither depends on JAX's
+    default precision. What would fill much of this machine's memory stays in its file: see
+    `Dataset`.
 
     Files are sought in `folder`, else in the folder that the environment variable NEOTENY_DATA
     names, there or in a sub-folder called `name`: first plain arrays, `NAME.npz` with
@@ -51,7 +54,7 @@ def load(
     **Arguments:**
 
     - `name`: a key of `DATASETS`, `folder:PATH`, or the name of something in `folder`.
-    - `folder`: where files lie; nothing is downloaded then. `digits` needs no files.
+    - `folder`: where files lie; nothing is downloaded then. Digits and moons need no files.
     - `progress`: called as `progress(file_name, bytes_done, bytes_total)` while downloading, or
       while images are resized.
 
@@ -72,8 +75,8 @@ def locate(name: str, *, folder: Path | str | None = None) -> str:
 
     **Raises:** `DataError` if files are missing, saying which and where they were sought.
     """
-    if name == "digits":
-        return "embedded"
+    if name in _WITHOUT_FILES:
+        return _WITHOUT_FILES[name]
     if name == _PATH:
         image_folder.pillow()
         return "Pillow is there to read them"
@@ -156,6 +159,48 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:
     inputs, labels = inputs.astype(np.float32, copy=False), labels.astype(np.int32)
     return Batch(jnp.asarray(inputs), jnp.asarray(labels))
+
+
+# ---- made of the digits, or of nothing
+
+_WITHOUT_FILES = {
+    "digits": "embedded",
+    "coloured-digits": "embedded",
+    "two-moons": "drawn",
+    "two-moons-overlapping": "drawn",
+}
+
+
+def _load_coloured_digits(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Digits in two colours, below five or not: 1,500 training rows, 297 of the other colour.
+
+    A quarter of the labels is wrong; the colour is right more often than the shape in training,
+    and mostly wrong in the rows held out.
+    """
+    del folder, progress
+    pixels, digits = _digits()
+    images, random = pixels.reshape(-1, 8, 8) / 16, np.random.RandomState(_DIGITS_SEED)
+    parts = shifted(images, digits, len(digits) - _DIGITS_TRAIN_ROWS, random)
+    train, heldout = (_batch(rows.reshape(len(rows), -1), y) for rows, y in (parts[:2], parts[2:]))
+    return Dataset("coloured-digits", train, heldout, num_classes=2, image_shape=(8, 8, 2))
+
+
+def _load_two_moons(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Two moons with a gap of 0.2 between them: 300 training rows and 300 held out."""
+    del folder, progress
+    return _moons("two-moons", 0.1)
+
+
+def _load_two_moons_overlapping(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Two moons that overlap by 0.2, where no line parts them: 300 training rows, 300 held out."""
+    del folder, progress
+    return _moons("two-moons-overlapping", -0.1)
+
+
+def _moons(name: str, gap: float) -> Dataset:
+    random = np.random.RandomState(_DIGITS_SEED)
+    train, heldout = (_batch(*two_moons(random, gap=gap)) for _ in range(2))
+    return Dataset(name, train, heldout, num_classes=2)
 
 
 # ---- the MNIST family: official files in a folder or the cache
@@ -273,6 +318,9 @@ _PATH = f"{FOLDER}PATH"
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": _load_digits,
+    "coloured-digits": _load_coloured_digits,
+    "two-moons": _load_two_moons,
+    "two-moons-overlapping": _load_two_moons_overlapping,
     "mnist": _load_mnist,
     "fashion-mnist": _load_fashion_mnist,
     "kmnist": _load_kmnist,
