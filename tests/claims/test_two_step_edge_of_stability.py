@@ -127,6 +127,7 @@ def test_the_judge_holds_what_is_as_said():
         ("condition", {"range_end": lambda row: 2.0}),
         ("matrices", {"top_error": lambda row: 1e-3}),
         ("matrices", {"tilt": lambda row: 1e-3}),
+        ("matrices", {"tilt_half_way": lambda row: 2 * row["tilt"]}),
         ("matrices", {"sharpness": lambda row: 1.1 * row["sharpness"]}),
         ("neuron", {"factor": lambda row: 0.85}),
         ("neuron", {"across_factor": lambda row: 0.2}),

@@ -51,8 +51,9 @@ def test_an_equiangular_tight_frame_is_a_full_collapse_at_any_scale_and_place():
     np.testing.assert_allclose(found, (0, 0, 0, 1), atol=1e-12)
 
 
-def test_with_one_class_there_is_nothing_to_compare():
-    found = class_geometry(jnp.ones((3, UNITS)), jnp.zeros(3, int), jnp.ones((UNITS, CLASSES)))
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]], ids=["one class", "one point"])
+def test_with_one_class_or_one_point_there_is_nothing_to_compare(labels):
+    found = class_geometry(jnp.ones((3, UNITS)), jnp.array(labels), jnp.ones((UNITS, CLASSES)))
     assert np.isnan(found).all()
 
 

@@ -52,8 +52,8 @@ def class_geometry(
 ) -> NeuralCollapse:
     """Compute the four numbers of `NeuralCollapse` from features, labels and the output weights.
 
-    Classes without a row are left out; with fewer than two classes there is nothing to compare,
-    and all are NaN. They depend on no scale of the features.
+    Classes without a row are left out. With fewer than two classes there is nothing to compare,
+    and all are NaN, as they are where all class means are one. No scale of the features counts.
 
     **Source:** Papyan, Han & Donoho (2020). Their NC1 weighs directions by the inverse of the
     between-class covariance; here it is the ratio of the two traces, as in Zhou et al. (2023).
@@ -66,7 +66,7 @@ def class_geometry(
     within = jnp.mean(jnp.sum((features - means[labels]) ** 2, axis=1))
     centred = _centred(means, here)
     lengths = jnp.linalg.norm(centred, axis=1)
-    gap = _gap(centred / jnp.where(lengths == 0, 1, lengths)[:, None], here, classes)
+    gap = _gap(centred / jnp.where(here, lengths, 1)[:, None], here, classes)
     mean = lengths.sum() / classes
     spread = jnp.sqrt(jnp.sum(jnp.where(here, lengths - mean, 0) ** 2) / classes) / mean
     weights = _centred(head.T, here)

@@ -1,9 +1,10 @@
 """Whether gradient descent is at the edge of stability, and what it may do beyond it."""
 
+from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 from operator import getitem
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from neoteny.curvature import (
     hessian_vector_product,
     ravel_params,
 )
-from neoteny.types import Loss, Params, PRNGKey, Snapshot
+from neoteny.types import Loss, Params, Place, PRNGKey, Snapshot
 
 _STEPS = 32
 
@@ -126,7 +127,9 @@ def _top(loss: Loss, params: Params, key: PRNGKey) -> Eigenpairs:
 
 def _adjacent(snapshot: Snapshot) -> list[tuple[Array, Array]]:
     """The kernels before and after each hidden layer, where both are matrices that fit."""
-    groups, params = snapshot.network.units, snapshot.params
+    groups = snapshot.network.units
+    params: Any = snapshot.params
+    pairs: Any
     if any(group.incoming for group in groups):
         pairs = [
             (_matrix(group.incoming, params, 1), _matrix(group.outgoing, params, 0))
@@ -137,7 +140,7 @@ def _adjacent(snapshot: Snapshot) -> list[tuple[Array, Array]]:
     return [(a, b) for a, b in pairs if a is not None and b is not None and a.shape[1] == len(b)]
 
 
-def _matrix(places, params, axis):
+def _matrix(places: Sequence[Place], params: Any, axis: int) -> Any:
     """The one matrix among these places, if units lie along the axis of it that they should."""
     found = [(reduce(getitem, place.path, params), place.axis) for place in places]
     found = [array for array, own in found if array.ndim == 2 and own == axis]
