@@ -77,7 +77,7 @@ MADE_UP = {
     "linear": of_seed(claim.linear(0, steps=5_000)),
     "two-moons": Rows(
         {"seed": seed, "setting": setting, "kind": "end", "accuracy": 1.0, "spread": spread,
-         "share": share}
+         "share": share, "residual_probability": 0.01}
         for seed in range(3)
         for setting, spread, share in (("gap", 0.02, 0.01), ("decoupled", 0.2, 0.5))
     ),

@@ -51,7 +51,7 @@ def test_a_step_of_both_layers_is_ascent_on_the_smooth_margin():
     a, b = a + 0.5 * 8 * by_a, b + 0.5 * 8 * by_b  # steps are per unit, without the mean
     told = claim._learnt(jax.random.key(0), 0.5, *arrays, width=8, steps=1)
     outputs = jax.nn.relu(arrays[0] @ a.T) @ b
-    np.testing.assert_allclose(told["both_train"], jnp.mean(arrays[1] * outputs <= 0))
+    np.testing.assert_allclose(told["error_train"], jnp.mean(arrays[1] * outputs <= 0))
     again = claim._learnt(jax.random.key(0), 0.5, *arrays, width=8, steps=2)
     after = jnp.min(arrays[1] * outputs) / (jnp.sum(a**2) + jnp.sum(b**2))
     np.testing.assert_allclose(again["margin"], jnp.maximum(told["margin"], after), rtol=1e-9)
@@ -62,14 +62,16 @@ def test_a_tiny_size_measures_the_same_again_and_the_kernel_makes_no_error_in_tr
     rows = claim.compare(3, **options)
     assert rows == claim.compare(3, **options)
     assert [row["width"] for row in rows] == [8, 16]
-    assert all(row["kernel_train"] == 0 for row in rows)
+    assert all(row["kernel_error_train"] == 0 for row in rows)
     assert all(1 <= row["support"] <= row["width"] for row in rows)
 
 
 def made_up():
-    def row(seed, dimension=15, samples=256, width=256, both=0.01, kernel=0.15, margin=0.0177):
+    def row(
+        seed, dimension=15, samples=256, width=256, error=0.01, kernel_error=0.15, margin=0.0177
+    ):
         return {"seed": seed, "dimension": dimension, "samples": samples, "width": width,
-                "both": both, "kernel": kernel, "margin": margin, "cuts": 5 + seed,
+                "error": error, "kernel_error": kernel_error, "margin": margin, "cuts": 5 + seed,
                 "support": 20}  # fmt: skip
 
     errors, seeds = {5: 0.006, 15: 0.15, 20: 0.22}, range(3)
@@ -77,11 +79,11 @@ def made_up():
     margins = {16: 0.0163, 256: 0.0176, 512: 0.0177}
     return {
         "dimension": Rows(
-            row(s, d, both=0.003 + d / 2000, kernel=error, margin=0.01 + d / 2000)
+            row(s, d, error=0.003 + d / 2000, kernel_error=error, margin=0.01 + d / 2000)
             for s in seeds for d, error in errors.items()
         ),
         "samples": Rows(
-            row(s, samples=n, both=both, kernel=kernel)
+            row(s, samples=n, error=both, kernel_error=kernel)
             for s in seeds for n, (both, kernel) in needs.items()
         ),
         "width": Rows(row(s, width=m, margin=g) for s in seeds for m, g in margins.items()),
@@ -99,11 +101,11 @@ def test_the_judge_is_content_with_rows_as_published():
 @pytest.mark.parametrize(
     ("part", "where", "column", "value"),
     [
-        ("dimension", {"dimension": 20}, "both", 0.1),
-        ("dimension", {"dimension": 15, "seed": 1}, "kernel", 0.001),
-        ("dimension", {"dimension": 5}, "kernel", 0.2),
+        ("dimension", {"dimension": 20}, "error", 0.1),
+        ("dimension", {"dimension": 15, "seed": 1}, "kernel_error", 0.001),
+        ("dimension", {"dimension": 5}, "kernel_error", 0.2),
         ("dimension", {"dimension": 20}, "margin", 0.001),
-        ("samples", {"samples": 128}, "both", 0.3),
+        ("samples", {"samples": 128}, "error", 0.3),
         ("width", {"width": 256}, "margin", 0.0170),
         ("width", {"width": 16}, "margin", 0.0176),
     ],

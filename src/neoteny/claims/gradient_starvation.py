@@ -391,12 +391,14 @@ def _of_moons(rows: Rows) -> list[Finding]:
     ends = rows.where(kind="end")
     of = lambda setting, column: ends.where(setting=setting).by_seed(column)
     right = float(ends["accuracy"].min())
+    left = [of(setting, "residual_probability").mean() for setting in ("gap", "decoupled")]
     return [
         within(
             "two-moons", "the penalty bends the boundary along the moons, where without it it is "
             "the straight line that the gap allows",
             "spread with it over that without", of("decoupled", "spread") / of("gap", "spread"),
-            low=SPREAD, evidence=f"all accuracies are {right:.3f} or more",
+            low=SPREAD, evidence=f"mean 1 - p(label) is {left[0]:.2g} without it, {left[1]:.2g} "
+            f"with it; all accuracies are {right:.3f} or more",
         ),
         within(
             "two-moons", "without it outputs hardly depend on the second coordinate",
@@ -508,15 +510,16 @@ FEW_STEPS = {
 """A smaller network and a larger coefficient, which need a sixth of the published steps."""
 
 NOTES = (
-    "The published accuracies under shifted colours come out with the authors' own schedule, on "
-    "MNIST and on the digits. It multiplies the whole loss by the coefficient, and Adam, which "
-    "still divides by the slopes of before, then all but stands still: outputs shrink slowly, the "
-    "colour's share first, and the run ends while the shape's is still there. The same loss by "
-    "steps of the usual size passes that point within some steps and comes to rest where colour "
-    "rules again, as the probability of the label, given both, says it should: colour is right in "
-    "0.85 of the training rows, shape in 0.75. So the robustness is that of where the run was "
-    "stopped, not of the loss. Accuracy is taken on rows that no setting was chosen by but the "
-    "coefficient of the smallest size. Of MNIST the training images alone are used, as there."
+    "The published accuracies under shifted colours come out by the authors' own schedule, on the "
+    "digits and nearly on an eighth of their MNIST images. From step 450 on it multiplies the "
+    "whole loss by the coefficient, and Adam, which still divides by the slopes of before, all but "
+    "stands still: outputs shrink slowly, the colour's share of them first, and the run ends while "
+    "that of the shape is still there. The same loss by steps of the usual size passes such a "
+    "point within a hundred steps and comes to where colour rules again, as it should by the "
+    "probability of the label: the colour is right in 0.85 of the training rows, the shape in "
+    "0.75. So the robustness is that of where the run was stopped, not of the loss; that is the "
+    "part that fails. On linear features and on moons the penalty does what is claimed. The "
+    "coefficient of the smallest size was chosen by looking at the rows held out, with two seeds."
 )
 
 CLAIM = Claim(

@@ -116,8 +116,8 @@ def _learnt(key, first, x, y, x_test, y_test, *, width: int, steps: int) -> dict
     wrong = lambda x, y: jnp.mean(y * (jax.nn.relu(x @ a.T) @ b) <= 0)
     mass = jnp.linalg.norm(a, axis=1) * jnp.abs(b)
     return {
-        "both": wrong(x_test, y_test),
-        "both_train": wrong(x, y),
+        "error": wrong(x_test, y_test),
+        "error_train": wrong(x, y),
         "margin": best,
         "support": distinct_directions(a, mass),
     }
@@ -129,8 +129,8 @@ def _of_kernel(train, test) -> dict[str, Any]:
     (x, y), (x_test, y_test) = train, test
     machine = SVC(C=1e9, kernel="precomputed").fit(arc_cosine(x, x), y)
     return {
-        "kernel": float(np.mean(machine.predict(arc_cosine(x_test, x)) != y_test)),
-        "kernel_train": float(np.mean(machine.predict(arc_cosine(x, x)) != y)),
+        "kernel_error": float(np.mean(machine.predict(arc_cosine(x_test, x)) != y_test)),
+        "kernel_error_train": float(np.mean(machine.predict(arc_cosine(x, x)) != y)),
     }
 
 
@@ -155,8 +155,8 @@ def judge(rows: Mapping[str, Rows]) -> list[Finding]:
 
 def _of_dimension(rows: Rows) -> list[Finding]:
     high = Rows(row for row in rows if row["dimension"] >= HIGH)
-    ratio = float(high["kernel"].mean() / max(high["both"].mean(), 1e-9))
-    middle = float(np.median(high["kernel"]) / max(np.median(high["both"]), 1e-9))
+    ratio = float(high["kernel_error"].mean() / max(high["error"].mean(), 1e-9))
+    middle = float(np.median(high["kernel_error"]) / max(np.median(high["error"]), 1e-9))
     at = {dimension: rows.where(dimension=dimension) for dimension in (5, 20)}
     rise = lambda column: at[20].by_seed(column) - at[5].by_seed(column)
     return [
@@ -167,15 +167,15 @@ def _of_dimension(rows: Rows) -> list[Finding]:
         ),
         within(
             "dimension", "and more often for each draw of the labels",
-            "difference of the errors", high["kernel"] - high["both"], low=0.0, every=True,
+            "difference of the errors", high["kernel_error"] - high["error"], low=0.0, every=True,
         ),
         within(
             "dimension", "from 5 to 20 dimensions the kernel's error grows",
-            "growth of its error", rise("kernel"), low=RISE,
+            "growth of its error", rise("kernel_error"), low=RISE,
         ),
         within(
             "dimension", "and that of both layers hardly does",
-            "growth of their error", rise("both"), high=FLAT, evidence=_by_cuts(at[20]),
+            "growth of their error", rise("error"), high=FLAT, evidence=_by_cuts(at[20]),
         ),
         within(
             "dimension", "as the margin in variation norm does not fall",
@@ -188,7 +188,7 @@ def _of_dimension(rows: Rows) -> list[Finding]:
 def _by_cuts(rows: Rows) -> str:
     """The errors of both layers where labels are easier than in the middle draw, and where not."""
     easy = rows["cuts"] <= np.median(rows["cuts"])
-    parts = [rows["both"][chosen].mean() for chosen in (easy, ~easy) if chosen.any()]
+    parts = [rows["error"][chosen].mean() for chosen in (easy, ~easy) if chosen.any()]
     return "in 20 dimensions they err in " + ", ".join(
         f"{error:.3f} where labels are {which}"
         for error, which in zip(parts, ("easier", "harder"), strict=False)
@@ -198,7 +198,7 @@ def _by_cuts(rows: Rows) -> str:
 def _of_samples(rows: Rows) -> list[Finding]:
     less = [n for n in rows.values("samples") if n >= 128 and 2 * n in rows.values("samples")]
     gains = [
-        rows.where(samples=2 * n).by_seed("kernel") - rows.where(samples=n).by_seed("both")
+        rows.where(samples=2 * n).by_seed("kernel_error") - rows.where(samples=n).by_seed("error")
         for n in less
     ]
     return [
@@ -228,10 +228,10 @@ def _of_width(rows: Rows) -> list[Finding]:
 
 def figures(rows: Mapping[str, Rows]) -> list:
     over = lambda part, x: [
-        over_seeds("both layers", rows[part], x, "both"),
-        over_seeds("output layer (kernel)", rows[part], x, "kernel"),
+        over_seeds("both layers", rows[part], x, "error"),
+        over_seeds("output layer (kernel)", rows[part], x, "kernel_error"),
     ]
-    hardest = rows["dimension"].where(dimension=20)
+    draws = rows["dimension"].where(dimension=20)
     errors = [
         panel("256 samples", "dimension", "test error", over("dimension", "dimension")),
         panel("15 dimensions", "samples", "test error", over("samples", "samples"), log="x"),
@@ -239,8 +239,8 @@ def figures(rows: Mapping[str, Rows]) -> list:
             "20 dimensions, each draw", "neighbouring clusters with different labels",
             "test error",
             [
-                curve("both layers", hardest["cuts"], hardest["both"], points=True),
-                curve("output layer (kernel)", hardest["cuts"], hardest["kernel"], points=True),
+                curve("both layers", draws["cuts"], draws["error"], points=True),
+                curve("output layer (kernel)", draws["cuts"], draws["kernel_error"], points=True),
             ],
         ),
     ]  # fmt: skip
@@ -250,20 +250,33 @@ def figures(rows: Mapping[str, Rows]) -> list:
             [over_seeds("margin", rows["width"], "width", "margin")], log="x",
         ),
         panel(
-            "Directions in use", "units", "distinct directions with 90 % of the mass",
+            "Directions in use", "units", "distinct directions",
             [over_seeds("both layers", rows["width"], "width", "support")], log="xy",
         ),
     ]  # fmt: skip
+    said = (
+        "15 dimensions, 256 samples; means over draws of the labels, and extremes. Directions are "
+        "those that carry nine tenths of the mass."
+    )
     return [
         figure("errors", "Test errors", "Means over draws of the labels, and extremes.", errors),
-        figure("width", "Width", "15 dimensions, 256 samples; means and extremes.", wide),
+        figure("width", "Width", said, wide),
     ]
 
 
 FAST = {"steps": 4_000, "rate": 1.0}
 """Larger steps than the published ones, which get as far in a fifth of the number."""
 
-NOTES = ""
+NOTES = (
+    "Labels of the nine clusters are drawn at random, and how hard they are decides. Where few "
+    "neighbours differ both layers err a fourth as often as the kernel or less, in any dimension "
+    "measured; where eight or more of twelve pairs do, nearly as on a chess board, they too err in "
+    "a third of the rows of 20 dimensions from 256 samples, and hundred thousand steps change "
+    "nothing. So the mean over draws does not bear out that their error hardly depends on the "
+    "dimension, though the margin does not fall. The kernel's largest margin is found exactly, by "
+    "a support vector machine on its closed form, as gradient descent on the output layer does not "
+    "come to it in so few steps."
+)
 
 CLAIM = Claim(
     name="wide-two-layer-bias",
@@ -278,13 +291,13 @@ CLAIM = Claim(
         Part(
             "dimension", compare,
             Size(4, {"dimensions": [5, 15, 20], "widths": [64]} | FAST),
-            Size(8, {"dimensions": [5, 10, 15, 20], "steps": 20_000}),
+            Size(8, {"dimensions": [5, 10, 15, 20], "steps": 50_000}),
             Size(20, {"dimensions": [5, 10, 15, 20, 25], "widths": [1_000], "steps": 50_000}),
         ),
         Part(
             "samples", compare,
             Size(4, {"samples": [128, 256], "widths": [64]} | FAST),
-            Size(8, {"samples": [64, 128, 256, 512], "steps": 20_000}),
+            Size(8, {"samples": [64, 128, 256, 512], "steps": 50_000}),
             Size(20, {"samples": [32, 64, 128, 256, 512], "widths": [1_000], "steps": 50_000}),
         ),
         Part(
