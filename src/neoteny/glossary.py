@@ -231,6 +231,13 @@ GROUPS: dict[str, Group] = {
         ("feature_support", "directions, 0.95 in cosine apart, with nine tenths of the mass",
          "count", "of units sorted by ‖w_in‖ ‖w_out‖", "after Chizat & Bach (2020)"),
     ),
+    "robustness": _group(
+        "Robustness to inputs",
+        "Whether rows stay right when each is moved by 0.3 in the Euclidean norm, against the "
+        "network.",
+        ("robust_accuracy", "after one step of the fast gradient method", "share",
+         "mean hits at x + 0.3 g / ‖g‖", "Goodfellow et al. (2015)"),
+    ),
     "diagnosis": _group(
         "This loss",
         "What `neoteny probe` alone looks at.",

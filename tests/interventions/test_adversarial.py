@@ -71,3 +71,10 @@ def test_a_step_is_taken_on_the_moved_rows(setting, key):
 def test_what_cannot_be_is_refused(options):
     with pytest.raises(UserError, match=r"radius|steps|norm"):
         gradient_attack(**options)
+
+
+def test_a_row_of_which_the_loss_is_almost_nothing_is_moved_all_the_way(key):
+    """In single precision the squares of its slopes are zero, though they are not themselves."""
+    loss = lambda inputs: jnp.exp(-60 + jnp.sum(inputs))
+    moved = gradient_attack(0.5)(loss, jnp.zeros((1, 4), jnp.float32), key)
+    np.testing.assert_allclose(moved, 0.25, rtol=1e-6)

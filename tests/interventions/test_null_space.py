@@ -105,3 +105,15 @@ def test_what_cannot_be_is_refused():
     part = gradient_projection(images)
     with pytest.raises(UserError, match="perceptron"):
         part.init(images.init(jax.random.key(0)))
+
+
+def test_the_memory_stays_a_projection_in_single_precision():
+    """Inputs of which many directions are small: their errors must not add up over tasks."""
+    scales = 0.97 ** jnp.arange(100)
+    taken = jnp.zeros((100, 100), jnp.float32)
+    for seed in range(12):
+        rows = jax.random.uniform(jax.random.key(seed), (60, 100)) * scales[None]
+        taken = remembered(taken, rows.astype(jnp.float32), 1.0)
+    values = np.linalg.eigvalsh(np.asarray(taken, float))
+    assert np.all(np.minimum(np.abs(values), np.abs(values - 1)) < 1e-4)
+    assert np.trace(taken) > 50

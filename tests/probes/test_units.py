@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neoteny.probes import unit_health
+from neoteny.probes import activation_overlap, firing_rates, unit_health
 from neoteny.types import Network, UnitGroup
 
 ROWS, UNITS = 20, 4
@@ -105,3 +105,20 @@ def test_a_shift_that_names_no_array_is_named_with_those_that_exist(inputs):
 def test_a_batch_without_rows_is_refused():
     with pytest.raises(ValueError, match=r"`inputs` has shape \(0, 4\)"):
         unit_health(network(jax.nn.relu), parameters(), jnp.zeros((0, UNITS)))
+
+
+def test_firing_rates_are_shares_of_rows_with_a_positive_activation(inputs):
+    relu, params = network(jax.nn.relu), parameters(shift=(9.0, -9.0, 0.0, 0.0))
+    rates = firing_rates(relu, params, inputs)
+    _, features = relu.apply(params, inputs)
+    for rate, layer in zip(rates, features, strict=True):
+        np.testing.assert_allclose(rate, (np.asarray(layer) > 0).mean(0))
+    assert rates[0][0] == 1 and rates[0][1] == 0
+
+
+def test_overlap_is_a_cosine_and_unknown_where_nothing_fires():
+    rates, past = jnp.array([0.5, 0.5, 0.0]), jnp.array([3.0, 0.0, 4.0])
+    assert activation_overlap(rates, past) == pytest.approx(1.5 / (5 * 0.5**0.5))
+    assert activation_overlap(rates, 7 * rates) == pytest.approx(1)
+    assert activation_overlap(rates, jnp.array([0.0, 0.0, 1.0])) == 0
+    assert np.isnan(activation_overlap(rates, 0 * past))

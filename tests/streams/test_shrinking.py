@@ -40,3 +40,26 @@ def test_what_cannot_be_shrunk_is_refused_with_what_can():
         streams.shrunk(_dataset(images), 3)
     with pytest.raises(UserError, match="not known to be images"):
         streams.shrunk(_dataset(images, None), 2)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_enlarged_images_interpolate_between_the_centres_of_pixels(flat):
+    images = np.random.default_rng(0).uniform(size=(3, 4, 4, 1)).astype(np.float32)
+    given = images.reshape(3, -1) if flat else images
+    large = streams.enlarged(_dataset(given, (4, 4, 1)), 7)
+    assert large.image_shape == (7, 7, 1)
+    found = np.asarray(large.train.inputs).reshape(3, 7, 7)
+    centres = np.clip((np.arange(7) + 0.5) * 4 / 7 - 0.5, 0, 3)
+    along = np.stack([np.interp(centres, range(4), row) for row in np.eye(4)])
+    np.testing.assert_allclose(found, along.T @ images[..., 0] @ along, rtol=1e-5)
+
+
+def test_bytes_are_enlarged_as_255ths_and_images_are_not_made_smaller():
+    images = np.full((2, 4, 4, 2), 51, np.uint8)
+    np.testing.assert_allclose(
+        streams.enlarged(_dataset(images, (4, 4, 2)), 5).train.inputs, 0.2, rtol=1e-6
+    )
+    with pytest.raises(UserError, match="4 x 4"):
+        streams.enlarged(_dataset(images, (4, 4, 2)), 3)
+    with pytest.raises(UserError, match="no images"):
+        streams.enlarged(_dataset(images, None), 8)

@@ -17,6 +17,7 @@ from neoteny.errors import UserError, unknown
 from neoteny.studies import Verdict
 
 NAMES = {
+    "feature-purification": "feature_purification",
     "ghost-mechanism": "ghost_mechanism",
     "td-generalization": "td_generalization",
     "spectral-regularization": "spectral_regularization",
@@ -25,6 +26,7 @@ NAMES = {
     "two-step-edge-of-stability": "two_step_edge_of_stability",
     "gradient-starvation": "gradient_starvation",
     "wide-two-layer-bias": "wide_two_layer_bias",
+    "null-space-dropout": "null_space_dropout",
 }
 """The claims and their files here; each loads when it is asked for."""
 
@@ -62,8 +64,8 @@ def check(claim: Claim, scale: str, data: Path | None) -> None:
     needs = lacking(claim, scale, data)
     if needs and not pieces(claim, scale, without=needs):
         raise UserError(
-            f"`{claim.name}` at `--scale {scale}` reads real images in {', '.join(needs)}. Pass "
-            "their folder as `--data DIR`, or `--scale smoke`."
+            f"`{claim.name}` at `--scale {scale}` reads real images in all its parts. Pass their "
+            "folder as `--data DIR`, or `--scale smoke`."
         )
 
 

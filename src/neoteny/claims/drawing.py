@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from neoteny.report.figures import Axis, Figure, Panel, Series, View
+from neoteny.report.figures import Axis, Figure, Heat, Panel, Series, View
 
 
 def curve(
@@ -58,7 +58,25 @@ def panel(
     )
 
 
+def pictures(title: str, images: np.ndarray, unit: str, across: int = 5) -> Panel:
+    """Images, `(count, height, width)` of numbers of either sign, as tiles of one picture.
+
+    Each in units of its own largest size, first ones at the top.
+    """
+    count, height, width = images.shape
+    down = -(-count // across)
+    largest = np.abs(images).max((1, 2), keepdims=True)
+    tiles = np.full((down * across, height + 1, width + 1), np.nan)
+    tiles[:count, :-1, :-1] = images / np.where(largest > 0, largest, 1)
+    grid = tiles.reshape(down, across, height + 1, width + 1).transpose(0, 2, 1, 3)
+    grid = grid.reshape(down * (height + 1), across * (width + 1))[-2::-1, :-1]
+    places = [np.arange(size, dtype=float) for size in grid.shape]
+    rows = ("",) * len(grid)
+    heat = Heat(title, places[1], places[0], grid, rows, (-1.0, 1.0), unit, signed=True)
+    return Panel(title, Axis(""), Axis(""), (), heat=heat)
+
+
 def figure(name: str, title: str, caption: str, panels: Sequence[Panel]) -> Figure:
     """A figure of the panels that have anything to draw."""
-    drawn = tuple(one for one in panels if one.series)
+    drawn = tuple(one for one in panels if one.series or one.heat)
     return Figure(name, title, caption, (View("", drawn),) if drawn else ())

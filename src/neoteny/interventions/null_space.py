@@ -105,18 +105,25 @@ def null_space_left(memory: Memory) -> Float[Array, " layers"]:
 def remembered(
     taken: Float[Array, "size size"], inputs: Float[Array, "rows size"], share: float
 ) -> Float[Array, "size size"]:
-    """`taken` and the fewest leading directions of the rest that make up `share` of the squares."""
+    """`taken` and the fewest leading directions of the rest that make up `share` of the squares.
+
+    Directions of small values are found with errors along what is taken already. They are freed of
+    those and made orthonormal anew, or `taken` would cease to be a projection.
+    """
     total, rest = jnp.sum(inputs**2), inputs - inputs @ taken
     _, values, directions = jnp.linalg.svd(rest, full_matrices=False)
     squares = values**2
     before = total - jnp.sum(squares) + jnp.cumsum(squares) - squares  # held without each
-    wanted = (before < share * total) & (values > _ROUNDING * jnp.sqrt(total))
-    chosen = directions * wanted[:, None]
-    return taken + chosen.T @ chosen
+    rounding = _ROUNDING * jnp.finfo(inputs.dtype).eps * jnp.sqrt(total)
+    wanted = (before < share * total) & (values > rounding)
+    leading = directions * wanted[:, None]
+    basis, _ = jnp.linalg.qr((leading - leading @ taken).T)
+    chosen = basis * wanted[None]
+    return taken + chosen @ chosen.T
 
 
-_ROUNDING = 1e-6
-"""Of the inputs' size: what is smaller is no direction of theirs."""
+_ROUNDING = 100
+"""Times what a number is rounded by, of the inputs' size: what is smaller is no direction."""
 
 
 def refuse_no_perceptron(params) -> None:

@@ -29,6 +29,7 @@ from neoteny.probes.margins import (
 )
 from neoteny.probes.neural_collapse import NeuralCollapse, class_geometry, neural_collapse
 from neoteny.probes.norms import Norms, displacement, gradient_norm, norms, weight_norm
+from neoteny.probes.purity import dense_mixture, purity, residual_share
 from neoteny.probes.rank import (
     FeatureRanks,
     approximate_rank,
@@ -51,6 +52,13 @@ from neoteny.probes.readiness import (
     readiness_with,
 )
 from neoteny.probes.response import FeatureResponse, feature_response, responses
+from neoteny.probes.robustness import (
+    InputRobustness,
+    ascended,
+    input_robustness,
+    input_robustness_with,
+    log_odds_against,
+)
 from neoteny.probes.stability import (
     FlipCondition,
     LayerImbalance,
@@ -80,7 +88,13 @@ from neoteny.probes.trainability import (
     trainability_at,
     trainability_probe,
 )
-from neoteny.probes.units import UnitHealth, unit_health, units
+from neoteny.probes.units import (
+    UnitHealth,
+    activation_overlap,
+    firing_rates,
+    unit_health,
+    units,
+)
 from neoteny.types import Probe
 
 __all__ = [
@@ -90,6 +104,7 @@ __all__ = [
     "FeatureResponse",
     "FeatureSupport",
     "FlipCondition",
+    "InputRobustness",
     "Interference",
     "LayerImbalance",
     "Linearisation",
@@ -105,16 +120,19 @@ __all__ = [
     "Trainability",
     "UnitHealth",
     "WithinBudget",
+    "activation_overlap",
     "alignment_weighted_rank",
     "alive_units",
     "along_top",
     "approximate_rank",
+    "ascended",
     "certain_zero_eigenvalues",
     "class_geometry",
     "columns",
     "dead_for_every_permutation",
     "dead_margins",
     "dead_unit_rank_bound",
+    "dense_mixture",
     "descent_bounds",
     "displacement",
     "distinct_directions",
@@ -122,16 +140,20 @@ __all__ = [
     "feature_ranks",
     "feature_response",
     "feature_support",
+    "firing_rates",
     "flip_condition",
     "gradient_norm",
     "hausdorff_shift",
     "imbalance",
+    "input_robustness",
+    "input_robustness_with",
     "interference",
     "is_trainable",
     "kernel_ranks",
     "layer_imbalance",
     "linearise",
     "linearised_loss",
+    "log_odds_against",
     "margins",
     "neural_collapse",
     "normalised_margin",
@@ -140,6 +162,7 @@ __all__ = [
     "ntk_rank_with",
     "over_norm",
     "predicted_loss",
+    "purity",
     "random_label_probe",
     "random_label_probe_with",
     "rank_share",
@@ -147,6 +170,7 @@ __all__ = [
     "readiness",
     "readiness_with",
     "required_alignment",
+    "residual_share",
     "responses",
     "saturation",
     "sharpness",
@@ -183,6 +207,7 @@ PROBES: dict[str, Probe] = {
     "margin": normalised_margin,
     "response": feature_response,
     "support": feature_support,
+    "robustness": input_robustness,
 }
 """What `probes.names` and `probes.start_names` of a study can name: `Snapshot -> NamedTuple`."""
 

@@ -69,6 +69,31 @@ def unit_health(
     return UnitHealth(*(jnp.array([layer[i] for layer in layers]) for i in range(3)))
 
 
+def firing_rates(
+    network: Network, params: Params, inputs: Float[Array, "rows ..."]
+) -> tuple[Float[Array, " units"], ...]:
+    """Of each unit of each hidden layer, the share of rows on which its activation is positive.
+
+    Costs one forward pass, as when nothing is learnt: without dropout.
+    """
+    _, features = network.apply(params, inputs)
+    return tuple(jnp.mean(layer > 0, axis=0, dtype=layer.dtype) for layer in features)
+
+
+def activation_overlap(
+    rates: Float[Array, " units"], past: Float[Array, " units"]
+) -> Float[Array, ""]:
+    """The cosine between a task's firing rates and what was counted of tasks before.
+
+    From 0, where no unit serves both, to 1, where all are used in the same proportions. NaN where
+    one of them has no unit that fires.
+
+    **Source:** after Abbasi et al. (2022), who make tasks overlap less by heterogeneous dropout.
+    """
+    size = jnp.linalg.norm(rates) * jnp.linalg.norm(past)
+    return jnp.where(size > 0, rates @ past / jnp.where(size > 0, size, 1.0), jnp.nan)
+
+
 def _share(found, layer):
     finite = jnp.all(jnp.isfinite(layer))
     return jnp.where(finite, jnp.mean(found, dtype=layer.dtype), jnp.nan)

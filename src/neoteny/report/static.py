@@ -171,8 +171,14 @@ def _draw_heat(axes: "matplotlib.axes.Axes", heat: figures.Heat) -> None:
     from matplotlib.ticker import FuncFormatter
 
     low, high = heat.bounds
-    drawn = axes.pcolormesh(heat.x, heat.y, heat.z, cmap="viridis_r", vmin=low, vmax=high,
+    colours = "RdBu_r" if heat.signed else "viridis_r"
+    drawn = axes.pcolormesh(heat.x, heat.y, heat.z, cmap=colours, vmin=low, vmax=high,
                             shading="nearest", rasterized=True)  # fmt: skip
+    if heat.signed:
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+        axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label=heat.unit)
+        return
     text = lambda value, _: figures.power(round(value)) if value == round(value) else ""
     bar = axes.figure.colorbar(drawn, ax=axes, format=FuncFormatter(text), shrink=0.8)
     bar.ax.set_title(heat.unit, size=6.5, loc="left")

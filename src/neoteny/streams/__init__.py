@@ -29,8 +29,9 @@ from neoteny.streams.permuted_pixels import permuted_pixels
 from neoteny.streams.random_labels import random_labels
 from neoteny.streams.rotated import rotated
 from neoteny.streams.selection import classes, resident, subset
-from neoteny.streams.shrinking import shrunk
+from neoteny.streams.shrinking import enlarged, shrunk
 from neoteny.streams.slowly_changing_regression import slowly_changing_regression
+from neoteny.streams.sparse_coding import dictionary, sparse_code
 from neoteny.streams.warm_start import warm_start
 from neoteny.types import Dataset, Stream, Task
 
@@ -118,6 +119,8 @@ __all__ = [
     "classes",
     "coloured",
     "crop_and_flip",
+    "dictionary",
+    "enlarged",
     "five_plus_one",
     "gradual",
     "incremental_classes",
@@ -136,6 +139,7 @@ __all__ = [
     "shifted",
     "shrunk",
     "slowly_changing_regression",
+    "sparse_code",
     "subset",
     "two_moons",
     "warm_start",

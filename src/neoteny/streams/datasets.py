@@ -24,6 +24,7 @@ from neoteny.streams.moons import two_moons
 from neoteny.streams.npz import KEYS, Arrays
 from neoteny.streams.selection import a_fifth_held_out, rank_within_class
 from neoteny.streams.sources import SOURCES
+from neoteny.streams.sparse_coding import sparse_coding
 from neoteny.types import Batch, Dataset
 
 FOLDER = "folder:"
@@ -36,7 +37,8 @@ def load(
     """Load the data set called `name`: one of `DATASETS`, or one of your own.
 
     `digits`, `coloured-digits`, `mnist` and `fashion-mnist` have inputs in float32 in [0, 1], one
-    flattened image a row, and the moons points of the plane; all others are bytes (rows, height,
+    flattened image a row, the moons points of the plane and `sparse-coding` vectors in float32
+    without bounds; all others are bytes (rows, height,
     width, channels), which networks read as 255ths. Labels are int32. Neither depends on JAX's
     default precision. What would fill much of this machine's memory stays in its file: see
     `Dataset`.
@@ -54,7 +56,8 @@ def load(
     **Arguments:**
 
     - `name`: a key of `DATASETS`, `folder:PATH`, or the name of something in `folder`.
-    - `folder`: where files lie; nothing is downloaded then. Digits and moons need no files.
+    - `folder`: where files lie; nothing is downloaded then. Digits, moons and `sparse-coding` need
+      no files.
     - `progress`: called as `progress(file_name, bytes_done, bytes_total)` while downloading, or
       while images are resized.
 
@@ -168,6 +171,7 @@ _WITHOUT_FILES = {
     "coloured-digits": "embedded",
     "two-moons": "drawn",
     "two-moons-overlapping": "drawn",
+    "sparse-coding": "drawn",
 }
 
 
@@ -201,6 +205,18 @@ def _moons(name: str, gap: float) -> Dataset:
     random = np.random.RandomState(_DIGITS_SEED)
     train, heldout = (_batch(*two_moons(random, gap=gap)) for _ in range(2))
     return Dataset(name, train, heldout, num_classes=2)
+
+
+# ---- features that are known: drawn here
+
+
+def _load_sparse_coding(*, folder: Path | str | None, progress: Progress | None) -> Dataset:
+    """Three of 100 known features a row, two classes: 4,000 training rows and 1,000 held out.
+
+    See `streams.sparse_code`, of which this has a readout of ones.
+    """
+    del folder, progress
+    return sparse_coding()
 
 
 # ---- the MNIST family: official files in a folder or the cache
@@ -321,6 +337,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "coloured-digits": _load_coloured_digits,
     "two-moons": _load_two_moons,
     "two-moons-overlapping": _load_two_moons_overlapping,
+    "sparse-coding": _load_sparse_coding,
     "mnist": _load_mnist,
     "fashion-mnist": _load_fashion_mnist,
     "kmnist": _load_kmnist,

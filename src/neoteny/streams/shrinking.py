@@ -1,10 +1,11 @@
-"""Smaller images: blocks of pixels become their mean, so that a small machine can do more tasks."""
+"""Images of other sizes: small ones for small machines, and digits as large as those of MNIST."""
 
+import jax
 import jax.numpy as jnp
 
 from neoteny.errors import UserError
 from neoteny.streams.selection import resident
-from neoteny.types import Batch, Dataset
+from neoteny.types import Batch, Dataset, as_floats
 
 
 def shrunk(dataset: Dataset, factor: int) -> Dataset:
@@ -41,4 +42,29 @@ def shrunk(dataset: Dataset, factor: int) -> Dataset:
     whole = resident(dataset)
     return dataset._replace(
         train=means(whole.train), heldout=means(whole.heldout), image_shape=small
+    )
+
+
+def enlarged(dataset: Dataset, side: int) -> Dataset:
+    """Images of `side` by `side` pixels, by linear interpolation, as floats.
+
+    Rows keep their form, flattened or not. As many directions are in them as before.
+
+    **Raises:** `UserError` if rows are not known to be images, or are larger than that.
+    """
+    shape = dataset.image_shape
+    if shape is None or side < max(shape[:2]):
+        what = "no images known" if shape is None else f"{shape[0]} x {shape[1]}"
+        raise UserError(f"`side` is {side}, but rows of {dataset.name} are {what}: enlarge images.")
+    large = (side, side, shape[2])
+
+    def resized(batch: Batch) -> Batch:
+        rows = len(batch.labels)
+        images = as_floats(batch.inputs).reshape(rows, *shape)
+        inputs = jax.image.resize(images, (rows, *large), "linear")
+        return batch._replace(inputs=inputs.reshape(rows, -1) if batch.inputs.ndim == 2 else inputs)
+
+    whole = resident(dataset)
+    return dataset._replace(
+        train=resized(whole.train), heldout=resized(whole.heldout), image_shape=large
     )

@@ -29,7 +29,8 @@ class Series(NamedTuple):
 class Heat(NamedTuple):
     """A map of colours of one method: ten to `z[i, j]` at `y[i]` and `x[j]`, nothing where NaN.
 
-    `rows` says what each `y` is, `unit` what is counted; colours reach over `bounds` of `z`.
+    `rows` says what each `y` is, `unit` what is counted; colours reach over `bounds` of `z`. Where
+    it is `signed`, `z` is the number itself, of either sign, and the map a picture without axes.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Heat(NamedTuple):
     rows: tuple[str, ...]
     bounds: tuple[float, float]
     unit: str
+    signed: bool = False
 
 
 class Axis(NamedTuple):
