@@ -36,5 +36,5 @@ def test_a_part_that_reads_data_is_left_out_where_no_folder_is_named(tmp_path, m
 
 
 def test_a_claim_of_which_nothing_is_left_is_refused():
-    with pytest.raises(UserError, match="reads real images in real"):
+    with pytest.raises(UserError, match="reads real images in all"):
         check(CLAIM._replace(parts=CLAIM.parts[1:]), "desk", None)

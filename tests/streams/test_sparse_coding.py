@@ -46,4 +46,4 @@ def test_the_data_set_needs_no_files_and_is_always_the_same():
     assert 0.45 < float(data.train.labels.mean()) < 0.55 and data.num_classes == 2
     codes = np.asarray(data.heldout.inputs @ streams.dictionary(100))
     np.testing.assert_array_equal(np.sum(codes * (np.abs(codes) > 0.5), 1) > 0, data.heldout.labels)
-    assert streams.locate("sparse-coding") == "drawn here"
+    assert streams.locate("sparse-coding") == "drawn"
