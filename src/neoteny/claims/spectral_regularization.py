@@ -202,7 +202,7 @@ def _singular(rows: Rows) -> Finding:
     found = []
     for seed in rows.values("seed"):
         own = rows.where(seed=seed, task_number=last)
-        found.append(float(spearmanr(own["sigma"], own["accuracy"]).statistic))
+        found.append(float(spearmanr(own["sigma"], own["accuracy"])[0]))  # pyright: ignore
     return within(
         "random-labels", "where singular values have grown, less accuracy is left",
         "rank correlation over methods and strengths", found, high=RANK_CORRELATION,

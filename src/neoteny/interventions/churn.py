@@ -56,11 +56,12 @@ def churn_reduction(
         outputs = lambda params: network.apply(params, reference.inputs)[0]
         before = jax.lax.stop_gradient(outputs(state.params))
         churn = 0.5 * jnp.mean(jnp.sum((outputs(params) - before) ** 2, axis=1))
-        still = jax.lax.stop_gradient((jnp.abs(loss), churn))
+        mean = lambda old, new: keep * old + jax.lax.stop_gradient(new) / window
         moved = Past(
             jax.lax.stop_gradient(params),
-            *(keep * old + new / window for old, new in zip(state[1:3], still, strict=True)),
-            keep * state.seen + 1 / window,
+            mean(state.loss, jnp.abs(loss)),
+            mean(state.churn, churn),
+            mean(state.seen, jnp.ones_like(state.seen)),
             state.updates + 1,
         )
         weight = jnp.asarray(strength, churn.dtype)
