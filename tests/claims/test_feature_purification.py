@@ -120,8 +120,9 @@ def test_parts_without_rows_are_not_judged_nor_drawn(measured):
     assert claim.judge(rows) == []
     rows["sparse-code"] = Rows(row | {"seed": 0} for row in measured)
     assert len(claim.judge(rows)) == 8
-    phases, filters = claim.figures(rows)
-    assert len(phases.views[0].panels) == 3 and not filters.views
+    accuracy, weights, filters = claim.figures(rows)
+    assert len(accuracy.views[0].panels) == 1 and len(weights.views[0].panels) == 2
+    assert not filters.views
 
 
 def test_pictures_are_tiles_that_start_at_the_top():

@@ -12,7 +12,7 @@ from neoteny.interventions.null_space import remembered
 from neoteny.losses import cross_entropy
 from neoteny.networks import convnet, mlp
 from neoteny.training import trainer
-from neoteny.types import Batch
+from neoteny.types import Batch, Learner
 
 NETWORK = mlp((12, 9, 7, 3))
 
@@ -94,6 +94,15 @@ def test_rows_that_did_not_come_are_not_remembered():
     _, memory = learnt(optax.sgd(0.1), [rows(1, 2, 20), rows(2, 2, 20)], samples=300)
     assert memory.seen == 60
     assert np.trace(memory.taken[0]) <= 3 + 1e-9
+
+
+def test_a_head_that_nobody_trains_has_no_null_space():
+    network = mlp((12, 9, 7, 3), fixed_head=True)
+    part, params = gradient_projection(network), network.init(jax.random.key(0))
+    memory = part.init(params)._replace(rows=jnp.ones((300, 12)), seen=jnp.array(300))
+    learner = Learner(params, ())
+    _, after = part.begin(learner, memory, key=None, batch=None, features=None)
+    assert null_space_left(after).shape == (2,) and np.all(null_space_left(after) < 1)
 
 
 def test_what_cannot_be_is_refused():

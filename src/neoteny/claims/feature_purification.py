@@ -42,7 +42,7 @@ GAIN = 0.25
 LINEAR = 0.3
 """Accuracy of logistic regression along the dense direction, at most."""
 PURER = 0.2
-"""By which purity rises where features are not shared by many units."""
+"""By which purity rises with five active features and a wider attack."""
 MOSTLY = 0.5
 """Of units, the share of which the part along the purified weights is the larger one."""
 ON_IMAGES = 0.1
@@ -249,7 +249,7 @@ def judge(rows: Mapping[str, Rows]) -> list[Finding]:
         control = _of(rows["purity"], "control", "purity").mean()
         found.append(
             within(
-                "purity", "with few units a feature, adversarial training makes each unit purer",
+                "purity", "with five active features and a wider attack each unit becomes purer",
                 "rise of purity", rise, low=PURER, evidence=f"purity of the control {control:.3f}",
             )
         )  # fmt: skip
@@ -334,27 +334,31 @@ MOVES = {
 
 def figures(rows: Mapping[str, Rows]) -> list:
     code = rows["sparse-code"]
-    sides = [
-        _phases("Accuracy", "accuracy", code, MOVES),
+    five = rows["purity"]
+    moved = [
+        _phases("Three active features", "accuracy", code, MOVES),
+        _phases("Five, and a wider attack", "accuracy", five, MOVES),
+    ]
+    cosines = {"cos_initial": "cosine to the first", "cos_start": "cosine to the start"}
+    weights = [
         _phases("Dense mixture", "mean over units", code, {"mixture": "dense mixture"}, log="y"),
-        _phases("Weights", "mean over units", code,
-                {"purity": "purity", "cos_initial": "cosine to the first",
-                 "cos_start": "cosine to the start"}),
-        _phases("Few units a feature", "mean over units", rows["purity"], {"purity": "purity"}),
-    ]  # fmt: skip
+        _phases("Three active features", "mean over units", code, {"purity": "purity"} | cosines),
+        _phases("Five active features", "mean over units", five, {"purity": "purity"} | cosines),
+    ]
     shown = [
         pictures(f"{name}, {title}", _filters(rows[f"{name}-filters"], phase), "weight")
         for name in ("digits", "mnist")
         for phase, title in (("clean", "before"), ("adversarial", "after"))
         if len(_pictured(rows[f"{name}-filters"]))
     ]
-    moved = "Points are seeds. Control and adversarial both go on from the start, for as long."
+    seeds = "Points are seeds. Control and adversarial both go on from the start, for as long."
     units = (
         "The first layer's weights of 25 units, the largest before, each in units of its own "
         "largest weight."
     )
     return [
-        figure("phases", "Before and after adversarial training", moved, sides),
+        figure("accuracy", "Accuracy where rows are moved", seeds, moved),
+        figure("weights", "Weights before and after adversarial training", seeds, weights),
         figure("filters", "Filters before and after adversarial training", units, shown),
     ]
 
@@ -413,5 +417,11 @@ CLAIM = Claim(
     ),
     judge=judge,
     figures=figures,
-    notes="",
+    notes=(
+        "Purity hardly rises with three active features, so the dense mixture is what decides. "
+        "More clean training shrinks the mixture too, hence a control of equal length. On images "
+        "there is no dictionary, and w = beta w' + v takes the weights after adversarial training "
+        "for w'. A perceptron on MNIST of 14 x 14 pixels does not bear the paper's principle out: "
+        "the wider the attack, the more its filters are new ones."
+    ),
 )  # fmt: skip

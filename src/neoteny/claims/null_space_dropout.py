@@ -285,13 +285,13 @@ CLAIM = Claim(
         Part(
             "permuted-digits", sequence,
             Size(1, {"side": 16, "tasks": 10, "widths": [32, 32], "rows": 1000}),
-            Size(3),
+            Size(6),
         ),
         Part(
             "raw-digits", sequence,
             Size(1, {"side": 8, "tasks": 20, "widths": [32], "threshold": 0.99, "later": 0.99,
                      "rows": 1000, "kinds": ["sgd", "dense"]}),
-            Size(3, {"side": 8, "tasks": 20, "widths": [100], "threshold": 0.99, "later": 0.99}),
+            Size(6, {"side": 8, "tasks": 20, "widths": [100], "threshold": 0.99, "later": 0.99}),
         ),
         Part(
             "mnist", sequence, Size(0),
@@ -302,5 +302,14 @@ CLAIM = Claim(
     ),
     judge=judge,
     figures=figures,
-    notes="",
+    notes=(
+        "Digits are so easy that dense layers do not run out of room in 30 tasks, and sparse ones "
+        "lose a point or two of each task; dropout takes a third of the forgetting away, not "
+        "half, and tasks apart in their units fill more of the hidden layers' memory. The paper's "
+        "gain over dense layers shows on 50 tasks of MNIST, with 2,000 rows and one pass each, "
+        "where shares of 0.8 and 0.95 leave much to be forgotten; most of it comes from the "
+        "winners. With 32 units and a share of 0.99 the dense network was the better one. Layers "
+        "have biases here, which read a one that is remembered like other inputs. In smoke size "
+        "tasks are too few for the gain in accuracy."
+    ),
 )  # fmt: skip

@@ -85,7 +85,7 @@ def gradient_projection(
         del key, batch, features
         _, hidden = network.apply(learner.params, state.rows)
         real = jnp.arange(samples) >= samples - state.seen
-        read = [state.rows.reshape(samples, -1), *hidden]
+        read = [state.rows.reshape(samples, -1), *hidden][: len(state.taken)]  # no fixed head's
         taken = tuple(
             remembered(taken, jnp.where(real[:, None], _with_one(inputs), 0.0), share)
             for taken, inputs, share in zip(
