@@ -34,7 +34,11 @@ class Measured(NamedTuple):
     @property
     def command(self) -> str:
         scale = "" if self.scale == "desk" else f" --scale {self.scale}"
-        return f"neoteny run {self.claim.name}{scale}"
+        real = any(
+            part.size(self.scale).options.get("data") and len(self.rows[part.name])
+            for part in self.claim.parts
+        )
+        return f"neoteny run {self.claim.name}{scale}{' --data DIR' if real else ''}"
 
 
 def measured(connection: Any, claim: Claim) -> Measured:

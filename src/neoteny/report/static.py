@@ -237,4 +237,6 @@ def _draw_legend(
     ]
     if not handles:
         return
-    figure.legend(handles, list(kinds), loc="outside lower center", ncols=min(len(kinds), 8))
+    entry = 0.55 + 0.075 * max(map(len, kinds))  # inches of the widest
+    across = max(1, min(len(kinds), 8, int(figure.get_figwidth() / entry)))
+    figure.legend(handles, list(kinds), loc="outside lower center", ncols=across)
