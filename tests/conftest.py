@@ -11,6 +11,7 @@ import sys
 from types import SimpleNamespace
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # JAX reads it when imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or its threads wait for each other on a core
 
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     cores, place = sorted(os.sched_getaffinity(0)), int(worker.removeprefix("gw"))

@@ -336,7 +336,9 @@ def test_all_nouns_are_listed_together(call):
 def test_the_list_of_methods_says_what_can_be_set_and_who_needs_the_boundary(call):
     rows = {row["name"]: row for row in json.loads(call("list", "methods", "--format", "json").out)}
     assert rows["l2"]["hyperparameters"] == "weight_decay=0.001"
-    assert {name for name, row in rows.items() if row["needs_boundary"]} == {"snp", "gpm", "reset"}
+    assert {name for name, row in rows.items() if row["needs_boundary"]} == {
+        "snp", "gpm", "heterogeneous_dropout", "reset"
+    }  # fmt: skip
 
 
 def test_the_doctor_finds_this_machine_well_and_a_broken_one_ill(call, monkeypatch, tmp_path):

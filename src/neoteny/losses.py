@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from neoteny.errors import unknown
+from neoteny.errors import UserError, unknown
 from neoteny.types import Batch, Loss, Network
 
 
@@ -47,6 +47,20 @@ def named(name: str):
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
     return LOSSES[name]
+
+
+CURVED = ("cross-entropy", "squared-error")
+"""Losses that are bounded below and curved in the outputs, as what is said of descent needs."""
+
+
+def curved(name: str):
+    """The row-wise loss called `name`, where it is one of `CURVED`; else `UserError`."""
+    if name in LOSSES and name not in CURVED:
+        raise UserError(
+            f"`loss` is {name}, whose Hessian in the outputs is zero: there is no quadratic model "
+            f"of it. Pass {' or '.join(CURVED)}."
+        )
+    return named(name)
 
 
 def task_loss(network: Network, rowwise, batch: Batch) -> Loss:

@@ -273,7 +273,7 @@ def rehearse(
 
 
 def _refuse_lone_rows(network: Network, training: TrainingConfig) -> None:
-    normalises = any(group.statistics for group in network.units)
+    normalises = any(place.path[-1] == "var" for one in network.units for place in one.statistics)
     if network.train is not None and normalises and training.batch == 1:
         raise UserError(
             "`training.batch` is 1, but this network normalises each unit over its mini-batch, "

@@ -1,19 +1,27 @@
+import subprocess
+
 import pytest
 
-from neoteny import claims
+import tiny
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory):
-    """The folder of a claim at its smallest size, measured once for all tests."""
+def measured(tmp_path_factory, scratch):
+    """The folder of a claim at its smallest size, measured once for all tests, as users have it."""
     folders = {}
 
     def measured(name):
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name)
-            outcomes = claims.run(claims.load(name), folders[name], scale="smoke")
-            failed = [outcome.reason for outcome in outcomes if outcome.status != "finished"]
-            assert failed == []
+            command = tiny.command("run", name, "--scale", "smoke", "--jobs", 1)
+            plain = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+            done = subprocess.run(
+                [*map(str, command), "--out", str(folders[name])],
+                env=tiny.environment(scratch, **plain),
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
         return folders[name]
 
     return measured

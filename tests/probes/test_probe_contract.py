@@ -92,7 +92,8 @@ def test_a_probe_is_traced_once_for_all_values(probe, key):
     first = measure(params, start)
     second = measure(start, params)
     assert len(calls) == 1
-    assert any(np.any(a != b) for a, b in zip(first, second, strict=True)) or not np.any(first)
+    counted = all(np.all(np.mod(value, 1) == 0) for value in first)  # counts may agree
+    assert counted or any(np.any(a != b) for a, b in zip(first, second, strict=True))
 
 
 def test_a_probe_measures_every_layer_of_its_own(key):

@@ -36,8 +36,9 @@ SETTING = {
 }
 
 
-LEGAL = [name for name in methods.METHODS if name not in ("gpm", "heterogeneous_dropout")]
-"""Those two go by what a perceptron reads and by tasks' counts, and say so."""
+UNFIT = ("gpm", "heterogeneous_dropout", "last_layer")
+LEGAL = [name for name in methods.METHODS if name not in UNFIT]
+"""The others go by what a perceptron reads, by tasks' counts or by one head, and say so."""
 
 
 def study(methods=("bp",), seeds=1, **changes) -> Study:

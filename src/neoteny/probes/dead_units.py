@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Num, Scalar
 
-from neoteny.losses import named
+from neoteny.losses import curved
 from neoteny.types import Network, Params, as_floats
 
 
@@ -52,7 +52,7 @@ def dead_unit_rank_bound(
 
     **Raises:** as `alive_units`; `ValueError` for another matrix, `UserError` for another loss.
     """
-    named(loss)
+    curved(loss)
     if matrix not in ("hessian", "ggn"):
         raise ValueError(f'`matrix` is {matrix!r}, but it is "hessian" or "ggn".')
     alive = alive_units(network, params, inputs)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Scalar, ScalarLike
 
 from neoteny.curvature import budget_epsilon
-from neoteny.losses import LOSSES, named
+from neoteny.losses import LOSSES, curved
 from neoteny.types import Batch, Network, Params, Probe, Snapshot
 
 _RELATIVE = 1e-3  # of the largest eigenvalue: directions a thousand times slower than the fastest
@@ -129,7 +129,7 @@ def trainability_at(
     **Raises:** `ValueError` if the budget is not positive, `UserError` for an unknown loss.
     """
     budget_epsilon(learning_rate, steps)
-    named(loss)
+    curved(loss)
 
     def probe(snapshot: Snapshot) -> BudgetTrainability:
         network, params, batch = snapshot.network, snapshot.params, snapshot.batch
@@ -183,7 +183,7 @@ def linearise(
 
     **Raises:** `UserError` for a loss not in `neoteny.losses.LOSSES`.
     """
-    named(loss)
+    curved(loss)
     outputs, _ = network.apply(params, batch.inputs)
     rows, classes = outputs.shape
     losses, slope = jax.value_and_grad(lambda f: jnp.sum(LOSSES[loss](f, batch.labels)))(outputs)
@@ -351,7 +351,7 @@ def linearised_loss(
     Followed step by step in the space of outputs, where one step is one product with `ntk`;
     exact for a network linear in its parameters.
     """
-    named(loss)
+    curved(loss)
     rowwise = LOSSES[loss]
     slope = jax.grad(lambda f: jnp.sum(rowwise(f, labels)))
 

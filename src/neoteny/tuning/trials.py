@@ -82,8 +82,7 @@ class Trials:
             begun = {key: study.get_trials(deepcopy=False) for key, study in self.studies.items()}
             for key, trials in begun.items():
                 for trial in trials:
-                    left = not trial.state.is_finished()
-                    if left and not store.is_locked(self._folder(key, trial.number)):
+                    if not trial.state.is_finished() and self._is_left(key, trial):
                         self._begin(key, trial.number, trial._trial_id)
                         return True
             key = min(begun, key=lambda key: len(begun[key]))  # the first of those with the fewest
@@ -91,6 +90,16 @@ class Trials:
                 return False
             self._begin(key, len(begun[key]), None)
             return True
+
+    def _is_left(self, key: Key, trial: Any) -> bool:
+        """Whether nobody has it in hand and nobody has ended it since it was listed.
+
+        Who ends a trial tells of it and then lets go of the lock; so they are asked the other way.
+        """
+        if store.is_locked(self._folder(key, trial.number)):
+            return False
+        now = self.studies[key]._storage.get_trial(trial._trial_id)
+        return not now.state.is_finished()
 
     def _begin(self, key: Key, number: int, trial_id: int | None) -> None:
         import optuna
