@@ -346,7 +346,7 @@ def _survival(rows: Rows, name: str):
 
 
 DESK_RATES = (0.005, 0.007, 0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11, 0.16)
-FEW_RATES = (0.02, 0.04, 0.08, 0.16, 0.32)
+FEW_RATES = (0.01, 0.02, 0.04, 0.08, 0.16)
 
 CLAIM = Claim(
     name="ghost-mechanism",
