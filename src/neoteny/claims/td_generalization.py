@@ -390,6 +390,8 @@ CLAIM = Claim(
     figures=figures,
     notes=(
         "The paper's networks play Atari and ProcGen; here one fixed policy drives a mountain car. "
-        "Distillation is judged by how steadily a policy acts under noise, not by unseen levels."
+        "Distillation is judged by how steadily a policy acts under noise, not by unseen levels. "
+        "The policy's update matrix is of the log-probability of the action that was taken; its "
+        "rank is higher than the values' in a fresh network already."
     ),
 )  # fmt: skip
