@@ -12,7 +12,7 @@ import neoteny as nt
 from neoteny import report
 from neoteny.api import Results
 
-COLUMNS = ("method", "seeds", "first", "last", "gap", "difference", "low", "high")
+COLUMNS = ("stream", "method", "seeds", "first", "last", "gap", "difference", "low", "high")
 
 
 def page(folder: Path, target: Path) -> None:
@@ -67,17 +67,20 @@ def _made(results: Results) -> str:
 
 
 def _table(rows: list[dict], scale: int) -> str:
-    lines = [f"| {' | '.join(c.replace('_', ' ') for c in COLUMNS)} |"]
-    lines.append("|---|" + "--:|" * (len(COLUMNS) - 1))
-    for row in sorted(rows, key=lambda row: -(row["last"] or 0)):
-        lines.append(f"| {' | '.join(_cell(column, row[column], scale) for column in COLUMNS)} |")
+    shown = COLUMNS if len({row["stream"] for row in rows}) > 1 else COLUMNS[1:]
+    lines = [f"| {' | '.join(column.replace('_', ' ') for column in shown)} |"]
+    texts = len(shown) - len(COLUMNS) + 2
+    lines.append("|" + "---|" * texts + "--:|" * (len(shown) - texts))
+    order = list(dict.fromkeys(row["stream"] for row in rows))
+    for row in sorted(rows, key=lambda row: (order.index(row["stream"]), -(row["last"] or 0))):
+        lines.append(f"| {' | '.join(_cell(column, row[column], scale) for column in shown)} |")
     return "\n".join(lines)
 
 
 def _cell(column: str, value, scale: int) -> str:
     if value is None:
         return ""
-    if column == "method":
+    if column in ("stream", "method"):
         return f"`{value}`"
     if column in ("seeds",):
         return str(value)
@@ -86,10 +89,13 @@ def _cell(column: str, value, scale: int) -> str:
 
 
 def _verdicts(results: Results) -> str:
+    verdicts = results.verdict()
+    several = len({verdict.stream for verdict in verdicts}) > 1
     lines = ["| claim | verdict | evidence |", "|---|---|---|"]
-    for verdict in results.verdict():
+    for verdict in verdicts:
         evidence = verdict.evidence.replace("|", "\\|")
-        lines.append(f"| {verdict.claim} | **{verdict.outcome}** | {evidence} |")
+        claim = f"`{verdict.stream}`: {verdict.claim}" if several else verdict.claim
+        lines.append(f"| {claim} | **{verdict.outcome}** | {evidence} |")
     return "\n".join(lines)
 
 

@@ -259,7 +259,8 @@ def rehearse(
             rows = shown(batch)
             outputs, features = seen(params, rows, key)
             signals = {"outputs": outputs, "batch": rows, "reference": rows}
-            part.apply(params, features, part.init(params), **signals, loss=outputs.mean())
+            signals |= {"loss": outputs.mean(), "network_state": network.state}
+            part.apply(params, features, part.init(params), **signals)
         for part in interventions:
             rows = shown(batch * max(1, part.period))
             signals = {"key": key, "batch": rows, "features": seen(params, rows, key)[1]}

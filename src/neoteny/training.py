@@ -107,6 +107,7 @@ def trainer(
             states = []
             for penalty, state in zip(penalties, learner.penalties, strict=True):
                 signals = {"outputs": outputs, "batch": rows, "reference": reference, "loss": loss}
+                signals |= {"network_state": learner.network_state}
                 value, state = penalty.apply(params, features, state, **signals)
                 total, states = total + value, [*states, state]
             hits = jnp.asarray(right(counted, rows.labels), jnp.int32)

@@ -124,8 +124,13 @@ ROWS = "SELECT * FROM tasks ORDER BY task"
 @pytest.mark.parametrize(
     ("values", "low", "high", "options", "outcome"),
     [
-        ([1.0], 0, 2, {}, "holds"),
-        ([3.0], 0, 2, {}, "fails"),
+        (1.0, 0, 2, {}, "holds"),
+        (3.0, 0, 2, {}, "fails"),
+        ([1.0], 0, 2, {}, "undecided"),
+        ([0.0, 0.0, 0.0], 0, 2, {}, "undecided"),
+        ([1.0, 1.0, 1.0], 0, 2, {}, "holds"),
+        (-1e-12, 0, 2, {}, "holds"),
+        ([1.0], 0, 2, {"every": True}, "holds"),
         ([1.0, 1.01, 0.99], 0, 2, {}, "holds"),
         ([3.0, 3.01, 2.99], 0, 2, {}, "fails"),
         ([1.0, 2.0, 3.0], 0, 2, {}, "undecided"),
@@ -225,3 +230,48 @@ def test_what_is_for_networks_says_that_a_claim_has_none(own, tmp_path, call):
     ):
         answer = call(*words)
         assert answer.code == 2 and said in answer.err
+
+
+def test_claims_whose_columns_are_words_here_and_numbers_there_are_judged_together(own, tmp_path):
+    claim, _ = own
+    claims.run(claim, tmp_path / "own", scale="smoke")
+    alone = [finding.value for finding in Results(tmp_path).findings()["own"]]
+    words = {"study": "other", "stream": "s", "method": "m", "seed": 0, "tasks": 1}
+    with store.Run.open(tmp_path / "other", words) as run:
+        run.append({"y": "a word", "x": "another"})
+        run.commit({}, seconds=0.0, microseconds_per_step=None)
+        run.finish("finished")
+    assert [finding.value for finding in Results(tmp_path).findings()["own"]] == alone
+
+
+def test_a_part_that_is_still_to_be_measured_is_said_and_nothing_else(own, tmp_path):
+    claim, _ = own
+    claims.run(claim._replace(parts=claim.parts[1:]), tmp_path, scale="smoke")
+    (finding,) = Results(tmp_path).findings()["own"]
+    assert (finding.part, finding.outcome) == ("one", "undecided")
+    assert "neoteny run own --scale smoke" in finding.said()
+    assert "this part is measured" in Results(tmp_path).report().read_text(encoding="utf-8")
+
+
+def test_a_piece_killed_between_its_rows_and_its_end_is_stored_once(own, tmp_path, monkeypatch):
+    claim, _ = own
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.Run, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        claims.run(claim, tmp_path, scale="smoke")
+    claims.run(claim, tmp_path, scale="smoke")
+    with store.asking():
+        _, rows = claims.found(store.connect(tmp_path), claim)
+    assert rows["one"].where(seed=0)["x"].tolist() == [0, 1, 2]
+
+
+def test_the_scale_that_was_asked_for_is_printed(own, call):
+    call("run", "own", "--jobs", 1, "--out", "out")
+    answer = call("run", "own", "--scale", "smoke", "--jobs", 1, "--out", "out")
+    assert "Own, smoke" in answer.out
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(own, call, tmp_path):
+    _, calls = own
+    (tmp_path / "file").write_text("")
+    answer = call("run", "own", "--scale", "smoke", "--out", "file/x")
+    assert answer.code == 2 and "--out" in answer.err and calls == []

@@ -88,7 +88,13 @@ def measured(**doctored):
     for part, columns in doctored.items():
         part = part.replace("_", "-")
         rows[part] = [row | {k: f(row) for k, f in columns.items()} for row in rows[part]]
-    return {part: Rows(row | {"seed": 0} for row in own) for part, own in rows.items()}
+    by_chance = ("limit", "sphere", "network", "linear-growth")
+    return {
+        part: Rows(
+            row | {"seed": s} for s in ((0, 1) if part in by_chance else (0,)) for row in own
+        )
+        for part, own in rows.items()
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 from neoteny.claims.base import SCALES, Claim, Part, Size
 from neoteny.claims.rows import Rows, slope
-from neoteny.claims.running import Piece, found, lacking, pieces, run
+from neoteny.claims.running import Piece, found, judged, lacking, pieces, run
 from neoteny.claims.verdicts import Finding, overall, shown, within
 from neoteny.errors import UserError, unknown
 from neoteny.studies import Verdict
@@ -94,8 +94,7 @@ def stored(connection: Any) -> list[str]:
 def judge(connection: Any, name: str) -> list[Finding]:
     """What the stored measurements of a claim, at the largest scale there is, come to."""
     claim = load(name)
-    _, rows = found(connection, claim)
-    return claim.judge(rows)
+    return judged(claim, *found(connection, claim))
 
 
 def alone(connection: Any) -> bool:
@@ -157,6 +156,7 @@ __all__ = [
     "check",
     "found",
     "judge",
+    "judged",
     "lacking",
     "leave_out",
     "load",

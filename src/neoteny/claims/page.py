@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from neoteny import store
 from neoteny.claims.base import Claim
 from neoteny.claims.rows import Rows
-from neoteny.claims.running import found
+from neoteny.claims.running import found, judged
 from neoteny.claims.verdicts import Finding, number, overall, shown
 from neoteny.report.figures import Figure
 from neoteny.report.markup import verdict_markup
@@ -41,9 +41,9 @@ class Measured(NamedTuple):
         return f"neoteny run {self.claim.name}{scale}{' --data DIR' if real else ''}"
 
 
-def measured(connection: Any, claim: Claim) -> Measured:
-    """What `connection` (see `neoteny.store.connect`) has of a claim."""
-    scale, rows = found(connection, claim)
+def measured(connection: Any, claim: Claim, scale: str | None = None) -> Measured:
+    """What `connection` (see `neoteny.store.connect`) has of a claim, at one scale; see `found`."""
+    scale, rows = found(connection, claim, scale)
     seconds, device, version, jax = connection.execute(
         """SELECT sum(seconds), any_value(provenance ->> '$.device'),
         any_value(provenance ->> '$.versions.neoteny'), any_value(provenance ->> '$.versions.jax')
@@ -51,8 +51,10 @@ def measured(connection: Any, claim: Claim) -> Measured:
         [claim.name, scale],
     ).fetchone()
     made = f"Measured at `{scale}` size on {device} with neoteny {version} and JAX {jax}"
-    drawn = [figure for figure in claim.figures(rows) if figure.views]
-    return Measured(claim, scale, rows, claim.judge(rows), drawn, seconds or 0.0, made)
+    findings = judged(claim, scale, rows)
+    whole = not any(finding.claim == "this part is measured" for finding in findings)
+    drawn = [figure for figure in claim.figures(rows) if figure.views] if whole else []
+    return Measured(claim, scale, rows, findings, drawn, seconds or 0.0, made)
 
 
 def picture(figure: Figure) -> bytes:

@@ -1,7 +1,8 @@
 """Measuring the parts of a claim: each seed once, in processes of their own, and stored as runs."""
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from neoteny import store, sweep
 from neoteny.claims.base import SCALES, Claim
 from neoteny.claims.rows import Rows
+from neoteny.claims.verdicts import Finding, within
 from neoteny.errors import UserError, unknown
 
 
@@ -89,6 +91,7 @@ def run(
 
     check(claim, scale, data)
     asked = pieces(claim, scale, seeds, without=lacking(claim, scale, data))
+    _require_writable(out)
     on_start(asked)
     outcomes: dict[Piece, sweep.Outcome] = {}
 
@@ -109,6 +112,17 @@ def run(
         for piece in todo:
             end(piece, measure(piece, out, data))
     return [outcomes[piece] for piece in asked]
+
+
+def _require_writable(out: Path) -> None:
+    """Say at the door that nothing could be stored."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        writable = os.access(out, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"`out` is {out}, where no folder can be written. Name another.")
 
 
 def _in_processes(todo: Sequence[Piece], out: Path, data: Path | None, jobs: int, end) -> None:
@@ -152,7 +166,7 @@ def measure(piece: Piece, out: Path, data: Path | None) -> str | None:
         config = _config(piece, options, len(rows))
         with store.Run.open(folder_of(out, piece), config, loop.provenance()) as run:
             if not run.finished:  # or another process was faster
-                for row in rows:
+                for row in rows[run.tasks_done :]:  # all, but for a kill just before the end
                     run.append(dict(row))
                 run.commit({}, seconds=seconds, microseconds_per_step=None)
                 run.finish("finished")
@@ -187,11 +201,31 @@ def _is_measured(claim: Claim, piece: Piece, out: Path, data: Path | None) -> bo
     return store.ended(folder, _config(piece, options, tasks)) is not None
 
 
-def found(connection: Any, claim: Claim) -> tuple[str, dict[str, Rows]]:
-    """The largest scale of which something is stored, and its rows by part.
+def judged(claim: Claim, scale: str, rows: Mapping[str, Rows]) -> list[Finding]:
+    """What the rows come to; where a part is still to be measured, that alone."""
+    sizes = {part.name: part.size(scale) for part in claim.parts}
+    missing = [
+        name
+        for name, size in sizes.items()
+        if size.seeds and not size.options.get("data") and not len(rows[name])
+    ]
+    if not missing:
+        return claim.judge(rows)
+    unknown = within("", "", "", [])
+    said = f"type `neoteny run {claim.name} --scale {scale}`"
+    return [
+        unknown._replace(part=name, claim="this part is measured", statistic="rows", evidence=said)
+        for name in missing
+    ]
+
+
+def found(connection: Any, claim: Claim, scale: str | None = None) -> tuple[str, dict[str, Rows]]:
+    """A scale, if none is given the largest of which something is stored, and its rows by part.
 
     `connection` is that of `neoteny.store.connect`.
     """
+    if scale is not None:
+        return scale, {p.name: _rows(connection, claim, p.name, scale) for p in claim.parts}
     stored = connection.execute("SELECT DISTINCT method FROM runs WHERE study = ?", [claim.name])
     scales = {scale for (scale,) in stored.fetchall()}
     scale = next((scale for scale in reversed(SCALES) if scale in scales), "smoke")
@@ -204,4 +238,18 @@ def _rows(connection: Any, claim: Claim, part: str, scale: str) -> Rows:
         [claim.name, part, scale],
     )
     names = [column[0] for column in answer.description]
-    return Rows(dict(zip(names, row, strict=True)) for row in answer.fetchall())
+    found = [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    for name in names:
+        _restore_numbers(found, name)
+    return Rows(found)
+
+
+def _restore_numbers(rows: Sequence[dict[str, Any]], name: str) -> None:
+    """Where another claim's column of this name has words, numbers come as their text."""
+    texts = [row[name] for row in rows if isinstance(row[name], str)]
+    try:
+        list(map(float, texts))
+    except ValueError:
+        return
+    for row in rows if texts else ():
+        row[name] = None if row[name] is None else float(row[name])

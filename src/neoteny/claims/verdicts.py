@@ -46,9 +46,10 @@ def within(
     """Whether a statistic lies from `low` to `high`, the ends included.
 
     Of values of several seeds it is their mean, and the claim holds where all of its 95 % interval
-    lies there, fails where none of it does, and is undecided in between. With `every` each seed
-    must lie there by itself, and one that does not is enough to fail. A single number has no
-    interval and decides by itself: it is for what has no chance in it.
+    lies there, fails where none of it does, and is undecided in between, as it is with one seed.
+    With `every` each seed must lie there by itself, and one that does not is enough to fail. What
+    is given as a number, and not in an array, has no interval and decides by itself: it is for
+    what has no chance in it.
     """
     found = np.atleast_1d(np.asarray(values, float))
     tolerance = _tolerance(low, high) + (", every seed" if every and len(found) > 1 else "")
@@ -57,9 +58,13 @@ def within(
         said = evidence or "not measured everywhere"
         return Finding(part, claim, "undecided", statistic, unknown, tolerance, said)
     interval = bootstrap_mean(found)
+    slack = lambda bound: _SLACK * max(1.0, abs(bound)) if math.isfinite(bound) else 0.0
+    low, high = low - slack(low), high + slack(high)
     inside = (found >= low) & (found <= high)
-    if every or len(found) == 1:
+    if every or np.ndim(values) == 0:
         outcome: Outcome = "holds" if inside.all() else "fails"
+    elif interval.low == interval.high and low < high and _at_an_end(interval.low, low, high):
+        outcome = "undecided"  # all alike, and neither more nor less
     elif low <= interval.low and interval.high <= high:
         outcome = "holds"
     elif interval.high < low or interval.low > high:
@@ -67,6 +72,14 @@ def within(
     else:
         outcome = "undecided"
     return Finding(part, claim, outcome, statistic, interval, tolerance, evidence)
+
+
+_SLACK = 1e-9
+"""Of a tolerance's ends, relative to them where they are large: rounding decides nothing."""
+
+
+def _at_an_end(value: float, low: float, high: float) -> bool:
+    return any(abs(value - end) <= 2 * _SLACK * max(1.0, abs(value)) for end in (low, high))
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:

@@ -35,6 +35,8 @@ def run_claims(
     size = scale or ("smoke" if every else "desk")
     for one in names:
         claims.check(claims.load(one), size, data)
+    from neoteny.claims import page
+
     failed = False
     told = []
     for one in names:
@@ -48,15 +50,13 @@ def run_claims(
                 say(f"{one}/{piece.stream}/seed-{piece.seed} failed: {outcome.reason}")
         if measured is not None:
             told.append(measured)
-            if not every:
+            if every:
+                say(f"{one}: {page.summary(measured)['verdict']}")
+            else:
                 _print(measured, output)
     if told and every:
-        from neoteny.claims import page
-
         print_table([page.summary(one) for one in told], output, title="Claims")
     if told:
-        from neoteny.claims import page
-
         path = page.write_html(told, place / "report.html")
         if output is Format.table:
             typer.echo(f"Report: {path}")
@@ -89,10 +89,11 @@ def _measured(
         return list(outcomes), None
     with store.asking():
         connection = store.connect(place, spectra=False)
-        return list(outcomes), page.measured(connection, load(name))
+        return list(outcomes), page.measured(connection, load(name), scale)
 
 
 def _print(measured: Any, output: Format) -> None:
+    from neoteny import claims
     from neoteny.claims import shown
 
     rows = [
@@ -106,4 +107,12 @@ def _print(measured: Any, output: Format) -> None:
         }
         for one in measured.findings
     ]
-    print_table(rows, output, title=f"{measured.claim.title} ({measured.claim.source})")
+    what = f"{measured.claim.title}, {measured.scale}"
+    print_table(rows, output, title=f"{what} ({measured.claim.source})")
+    if output is Format.table:
+        outcome = claims.overall(measured.findings)
+        held = sum(finding.outcome == "holds" for finding in measured.findings)
+        typer.echo(f"The claim {_SAID[outcome]}: {held} of {len(rows)} hold.")
+
+
+_SAID = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}

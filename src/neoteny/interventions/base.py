@@ -16,9 +16,10 @@ class Penalty(NamedTuple):
     """A pair of pure functions that adds a term to the task loss.
 
     - `init(params) -> state`, from the parameters before the first update;
-    - `apply(params, features, state, *, outputs, batch, reference, loss) -> (value, state)`,
-      differentiated with respect to `params`; `features`, `outputs` and the task's `loss` are those
-      of the mini-batch `batch`. `reference` is as many rows of the task again, drawn by themselves.
+    - `apply(params, features, state, *, outputs, batch, reference, loss, network_state) ->
+      (value, state)`, differentiated with respect to `params`; `features`, `outputs` and the task's
+      `loss` are those of the mini-batch `batch`, `network_state` is the network's before it.
+      `reference` is as many rows of the task again, drawn by themselves.
     """
 
     init: Callable[[Params], State]

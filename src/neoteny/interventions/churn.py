@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from neoteny.errors import UserError
 from neoteny.interventions.base import Penalty
-from neoteny.types import Network, Params
+from neoteny.types import Network, Params, View, bound
 
 
 class Past(NamedTuple):
@@ -36,7 +36,8 @@ def churn_reduction(
     loss: by running means over about `window` updates of the loss's size and of the penalty. Costs
     a forward and backward pass on the reference rows and one more forward pass.
 
-    Networks that learn by another function than they act by are measured by the latter.
+    Networks that learn by another function than they act by are measured by the latter, as their
+    state is now.
 
     **Source:** C-CHAIN (Tang et al., 2025), whose means are over windows that begin anew with each
     task.
@@ -51,9 +52,10 @@ def churn_reduction(
         zero = jnp.zeros((), jax.tree.leaves(params)[0].dtype)
         return Past(params, zero, zero, zero, jnp.zeros((), jnp.int32))
 
-    def apply(params, features, state: Past, *, reference, loss, **others):
+    def apply(params, features, state: Past, *, reference, loss, network_state=(), **others):
         del features, others
-        outputs = lambda params: network.apply(params, reference.inputs)[0]
+        acting = bound(network, View(network_state))
+        outputs = lambda params: acting.apply(params, reference.inputs)[0]
         before = jax.lax.stop_gradient(outputs(state.params))
         churn = 0.5 * jnp.mean(jnp.sum((outputs(params) - before) ** 2, axis=1))
         mean = lambda old, new: keep * old + jax.lax.stop_gradient(new) / window

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from neoteny.errors import UserError
 from neoteny.types import Learner, Params, Place, State, UnitGroup
 
 Path = tuple[str | int, ...]
@@ -101,7 +102,15 @@ def redraw_units(
 
 
 def outgoing_size(params: Params, group: UnitGroup) -> Float[Array, " units"]:
-    """The mean absolute outgoing weight of each unit, over all that read it."""
+    """The mean absolute outgoing weight of each unit, over all that read it.
+
+    **Raises:** `UserError` where nothing that can be trained reads it.
+    """
+    if not group.outgoing:
+        raise UserError(
+            f"Nothing but a fixed head reads `{group.name}`, so that its units have no weights to "
+            "be judged by. Pass `--set network.options.fixed_head=false`, or another method."
+        )
     sizes = [
         jnp.abs(by_unit(at(params, place.path), place)).reshape(group.size, -1)
         for place in group.outgoing

@@ -16,7 +16,8 @@ def winners(hidden: Float[Array, "rows units"], share: float) -> Float[Array, "r
     """
     count = max(1, round(share * hidden.shape[1]))
     least = jax.lax.top_k(jax.lax.stop_gradient(hidden), count)[0][:, -1:]
-    return jnp.where((hidden >= least) & (hidden > 0), hidden, 0.0)
+    won = (hidden >= least) & (hidden > 0)
+    return jnp.where(won | jnp.isnan(hidden), hidden, 0.0)  # what is no number must show
 
 
 def kept(

@@ -209,10 +209,8 @@ def _share_left(life: Life) -> float:
     Known where the first third and the last third of the tasks have a count: the first of the
     one and the last of the other are compared.
     """
-    third = life.tasks // 3
-    early, late = (
-        part[np.isfinite(part)] for part in (life.rank[: third + 1], life.rank[2 * third :])
-    )
+    first, last = life.rank[: life.tasks // 3 + 1], life.rank[max(1, 2 * life.tasks // 3) :]
+    early, late = (part[np.isfinite(part)] for part in (first, last))
     judged = len(early) and len(late) and early[0] > 0 and _whole(life)
     return float(late[-1] / early[0]) if judged else np.nan
 
