@@ -305,7 +305,7 @@ CLAIM = Claim(
     figures=figures,
     notes=(
         "Handwritten digits and small networks in place of Tiny ImageNet, ResNet-18 and a vision "
-        "transformer. The rate and strengths are those of a pilot on standardised inputs, where the "
+        "transformer. Rate and strengths are those of a pilot on standardised inputs, where the "
         "best ended above 0.95; here inputs are between 0 and 1. The smallest size has perceptrons "
         "alone."
     ),
