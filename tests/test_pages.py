@@ -265,6 +265,7 @@ SAID = {"docs/extending.md": extending, "docs/agents.md": agents, "docs/monitor.
 
 
 RESULTS = sorted((pages.ROOT / "docs" / "results").glob("*.csv"))
+COMPARED = [path for path in RESULTS if path.stem != "borrowed-methods"]
 
 
 def test_a_page_of_results_is_written_as_it_says(stand_in, tmp_path):
@@ -278,7 +279,7 @@ def test_a_page_of_results_is_written_as_it_says(stand_in, tmp_path):
     }
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
 def test_the_table_of_choosing_a_method_is_that_of_the_results(path):
     rows = {row["method"]: row["last"] for row in csv.DictReader(path.read_text().splitlines())}
     title = (path.with_suffix(".md")).read_text().split("\n")[0]
