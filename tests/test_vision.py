@@ -182,3 +182,13 @@ def test_a_grown_head_starts_over_with_each_cycle_of_classes(tmp_path):
     for index in (1, 2):
         loop.begin(watched, learner, stream(draw.stream, index), draw, index, stream)
     assert opened == [5, 10]
+
+
+def test_dropout_that_nobody_counts_for_is_refused():
+    study = _study("random-labels", "mlp")
+    setting = study.streams["s"]
+    network = setting.network.model_copy(update={"options": {"dropout": 0.5}})
+    setting = setting.model_copy(update={"network": network})
+    for config in expand(study.model_copy(update={"streams": {"s": setting}})):
+        with pytest.raises(UserError, match="does not count"):
+            prepare(config)

@@ -182,6 +182,7 @@ def _machine(
         steps,
         known_probes,
     )
+    _refuse_uncounted(setting, method_name, method)
     optimiser = optimiser_of(training, method)
     penalties = method.penalties(network)
     interventions = method.interventions(network, optimiser)
@@ -280,6 +281,16 @@ def _refuse_lone_rows(network: Network, training: TrainingConfig) -> None:
             "`training.batch` is 1, but this network normalises each unit over its mini-batch, "
             "of which one row says nothing. Pass `--set training.batch=16`, or another norm "
             "(`--set network.options.norm=group`)."
+        )
+
+
+def _refuse_uncounted(setting: Setting, name: str, method: Method) -> None:
+    """Dropout by counts that nobody moves on would drop nothing, in silence."""
+    if setting.network.options.get("dropout") and not method.network.get("dropout"):
+        raise UserError(
+            f"`network.options.dropout` goes by how often units won in past tasks, which `{name}` "
+            "does not count. Use the method `heterogeneous_dropout`, or `gpm` with "
+            "`--set hyperparameters.gpm.dropout=0.5`."
         )
 
 

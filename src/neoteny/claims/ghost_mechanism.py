@@ -291,10 +291,10 @@ def _time_scale(rows: Rows) -> list[Finding]:
 
 def _wider(rows: Rows, part: str, column: str, plain: float, remedy: float, what: str) -> Finding:
     usual, raised = (threshold(rows.where(**{column: value})) for value in (plain, remedy))
-    best = max(rows.values("rate"))
-    beyond = (
-        not np.isfinite(raised) and not rows.where(**{column: remedy, "rate": best})["dead"].any()
-    )
+    lowest, best = min(rows.values("rate")), max(rows.values("rate"))
+    dead = lambda rate: rows.where(**{column: remedy, "rate": rate})["dead"]
+    beyond = not np.isfinite(raised) and not dead(best).any()
+    raised = lowest if dead(lowest).mean() >= 0.5 else raised  # or lower still
     ratio = (best if beyond else raised) / usual
     least = "at least " if beyond else ""
     return within(
