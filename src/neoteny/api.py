@@ -65,8 +65,8 @@ class Results(NamedTuple):
 
         with store.asking():
             connection = store.connect(self.folder)
-            measured, target = claims.stored(connection), Path(path or self.folder / "report.html")
-            if measured and claims.alone(connection):
+            target = Path(path or self.folder / "report.html")
+            if claims.alone(connection):
                 return claims.write_page(connection, target)
             verdict = None if tuned else [one._asdict() for one in _judged(connection)]
             claims.leave_out(connection)
@@ -122,7 +122,7 @@ class Results(NamedTuple):
 
         with store.asking():
             connection, folder = store.connect(self.folder), self.folder / "figures"
-            if claims.stored(connection) and claims.alone(connection):
+            if claims.alone(connection):
                 return claims.write_pictures(connection, folder)
             claims.leave_out(connection)
             drawn = report.save_figures(
@@ -134,10 +134,10 @@ class Results(NamedTuple):
 def _judged(connection: Any, study: str | None = None) -> "list[Verdict]":
     """The verdicts on all that is stored, claims of the literature included."""
     measured = claims.stored(connection)
+    wanted = [name for name in measured if study in (name, None) or study not in claims.NAMES]
+    found = [claims.verdict(one) for name in wanted for one in claims.judge(connection, name)]
     if study in claims.NAMES:
-        measured = [name for name in measured if name == study]
-        return [claims.verdict(one) for name in measured for one in claims.judge(connection, name)]
-    found = [claims.verdict(one) for name in measured for one in claims.judge(connection, name)]
+        return found
     return [*found, *studies.judge(connection, study, besides=measured)]
 
 

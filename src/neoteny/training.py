@@ -181,8 +181,10 @@ def trainer(
             seen_key = jax.random.fold_in(forward_key, number)
             if attack is not None:
                 seen = attacked(learner, seen, classes, seen_key)
-            others = jax.random.randint(jax.random.fold_in(seen_key, 2), (batch,), 0, count)
-            reference = jax.tree.map(lambda array: array[others], data)
+            reference = rows
+            if penalties:  # which alone look at it
+                others = jax.random.randint(jax.random.fold_in(seen_key, 2), (batch,), 0, count)
+                reference = jax.tree.map(lambda array: array[others], data)
             learner, features, outcome = gradient_step(learner, seen, classes, seen_key, reference)
             for index, _ in each_step:
                 learner = intervene(

@@ -105,7 +105,7 @@ def alone(connection: Any) -> bool:
 
 def refuse_alone(connection: Any, folder: Path) -> None:
     """Say that `folder` holds claims alone, where methods are to be compared."""
-    if stored(connection) and alone(connection):
+    if alone(connection):
         raise UserError(
             f"`{folder}` holds measurements of claims, in which no methods compete. `neoteny "
             "judge` says what they come to."

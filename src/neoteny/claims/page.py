@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from neoteny import store
 from neoteny.claims.base import Claim
 from neoteny.claims.rows import Rows
-from neoteny.claims.running import found, judged
+from neoteny.claims.running import found, judged, missing
 from neoteny.claims.verdicts import Finding, number, overall, shown
 from neoteny.report.figures import Figure
 from neoteny.report.markup import verdict_markup
@@ -52,8 +52,8 @@ def measured(connection: Any, claim: Claim, scale: str | None = None) -> Measure
     ).fetchone()
     made = f"Measured at `{scale}` size on {device} with neoteny {version} and JAX {jax}"
     findings = judged(claim, scale, rows)
-    whole = not any(finding.claim == "this part is measured" for finding in findings)
-    drawn = [figure for figure in claim.figures(rows) if figure.views] if whole else []
+    figures = [] if missing(claim, scale, rows) else claim.figures(rows)
+    drawn = [figure for figure in figures if figure.views]
     return Measured(claim, scale, rows, findings, drawn, seconds or 0.0, made)
 
 

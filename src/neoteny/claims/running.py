@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neoteny import store, sweep
-from neoteny.claims.base import SCALES, Claim
+from neoteny.claims.base import SCALES, Claim, Part
 from neoteny.claims.rows import Rows
 from neoteny.claims.verdicts import Finding, within
 from neoteny.errors import UserError, unknown
@@ -102,7 +102,7 @@ def run(
 
     todo = []
     for piece in asked:
-        if _is_measured(claim, piece, out, data):
+        if _is_measured(claim, piece, out):
             end(piece, None)
         else:
             todo.append(piece)
@@ -153,9 +153,7 @@ def measure(piece: Piece, out: Path, data: Path | None) -> str | None:
     from neoteny import loop, programs
     from neoteny.claims import CLAIMS
 
-    claim = CLAIMS[piece.study]
-    part = next(part for part in claim.parts if part.name == piece.stream)
-    options = dict(part.size(piece.method).options)
+    part, options = _part_of(CLAIMS[piece.study], piece)
     programs.make_room()
     try:
         began = time.perf_counter()
@@ -191,31 +189,41 @@ def _config(piece: Piece, options: dict[str, Any], rows: int) -> dict[str, Any]:
     return identity | {"tasks": rows, "options": options}
 
 
-def _is_measured(claim: Claim, piece: Piece, out: Path, data: Path | None) -> bool:
+def _part_of(claim: Claim, piece: Piece) -> tuple[Part, dict[str, Any]]:
+    """The part that a piece is of, and its options at that scale."""
+    part = next(part for part in claim.parts if part.name == piece.stream)
+    return part, dict(part.size(piece.method).options)
+
+
+def _is_measured(claim: Claim, piece: Piece, out: Path) -> bool:
     folder = folder_of(out, piece)
     if not (folder / "run.json").exists():
         return False
     tasks = store.read_record(folder)["config"]["tasks"]
-    part = next(part for part in claim.parts if part.name == piece.stream)
-    options = dict(part.size(piece.method).options)
+    _, options = _part_of(claim, piece)
     return store.ended(folder, _config(piece, options, tasks)) is not None
 
 
-def judged(claim: Claim, scale: str, rows: Mapping[str, Rows]) -> list[Finding]:
-    """What the rows come to; where a part is still to be measured, that alone."""
+def missing(claim: Claim, scale: str, rows: Mapping[str, Rows]) -> list[str]:
+    """The parts that are still to be measured at this scale, but for those on real images."""
     sizes = {part.name: part.size(scale) for part in claim.parts}
-    missing = [
+    return [
         name
         for name, size in sizes.items()
         if size.seeds and not size.options.get("data") and not len(rows[name])
     ]
-    if not missing:
+
+
+def judged(claim: Claim, scale: str, rows: Mapping[str, Rows]) -> list[Finding]:
+    """What the rows come to; where a part is still to be measured, that alone."""
+    lacks = missing(claim, scale, rows)
+    if not lacks:
         return claim.judge(rows)
     unknown = within("", "", "", [])
     said = f"type `neoteny run {claim.name} --scale {scale}`"
     return [
         unknown._replace(part=name, claim="this part is measured", statistic="rows", evidence=said)
-        for name in missing
+        for name in lacks
     ]
 
 

@@ -167,9 +167,12 @@ def _losses(params: Params, stale: Params, rows: Walks, apply, target: str):
         return optax.softmax_cross_entropy_with_integer_labels(outputs, rows.actions)
     if target == "mc":
         return (outputs[:, 0] - rows.returns) ** 2
-    later = apply(stale, rows.after)[0][:, 0]
+    later = apply(stale, rows.after)[0].max(1)  # of one output, that one
     wanted = rows.rewards + DISCOUNT * later * rows.going
-    return (outputs[:, 0] - jax.lax.stop_gradient(wanted)) ** 2
+    values = outputs[:, 0]
+    if target == "actions":
+        values = outputs[jnp.arange(len(outputs)), rows.actions]
+    return (values - jax.lax.stop_gradient(wanted)) ** 2
 
 
 @partial(jax.jit, static_argnames=("network", "target"))
@@ -221,12 +224,14 @@ def distillation(
     network = _Fixed(mlp((2, width, width, 3)))
     first = lambda place: mlp((2, width, width, 3)).init(jax.random.fold_in(key, place))
     keys = jax.random.split(jax.random.fold_in(key, 5), steps)
-    teacher = _valued(first(1), walks, keys, network=network)
+
+    def learnt(params, walks: Walks, target: str) -> Params:
+        state = (params, params, optax.adam(1e-3).init(params))
+        return _learnt(state, walks, keys, 0, network=network, target=target)[0]
+
+    teacher = learnt(first(1), walks, "actions")
     chosen = jnp.argmax(network.apply(teacher, walks.states)[0], axis=1)
-    params = first(2)
-    state = (params, params, optax.adam(1e-3).init(params))
-    told = walks._replace(actions=chosen)
-    student = _learnt(state, told, keys, 0, network=network, target="policy")[0]
+    student = learnt(first(2), walks._replace(actions=chosen), "policy")
     agreement = jnp.mean(jnp.argmax(network.apply(student, walks.states)[0], 1) == chosen)
     found = []
     for noise in noises:
@@ -240,31 +245,6 @@ def distillation(
             row[name] = float(jnp.mean(clean == noisy))
         found.append(row)
     return found
-
-
-@partial(jax.jit, static_argnames=("network",))
-def _valued(params, walks: Walks, keys, *, network: _Fixed):
-    """Action values by Q-learning on the walks."""
-
-    def step(carry, key):
-        params, stale, moments, number = carry
-        rows = jax.random.randint(key, (128,), 0, len(walks.states))
-        batch = jax.tree.map(lambda array: array[rows], walks)
-        later = network.apply(stale, batch.after)[0].max(1)
-        wanted = batch.rewards + DISCOUNT * later * batch.going
-
-        def loss(params):
-            values = network.apply(params, batch.states)[0]
-            return jnp.mean((values[jnp.arange(len(rows)), batch.actions] - wanted) ** 2)
-
-        updates, moments = optax.adam(1e-3).update(jax.grad(loss)(params), moments)
-        params = optax.apply_updates(params, updates)
-        renew = number % 100 == 99
-        stale = jax.tree.map(lambda old, new: jnp.where(renew, new, old), stale, params)
-        return (params, stale, moments, number + 1), None
-
-    start = (params, params, optax.adam(1e-3).init(params), 0)
-    return jax.lax.scan(step, start, keys)[0][0]
 
 
 def judge(rows: Mapping[str, Rows]) -> list[Finding]:

@@ -93,8 +93,7 @@ def _measured(
 
 
 def _print(measured: Any, output: Format) -> None:
-    from neoteny import claims
-    from neoteny.claims import shown
+    from neoteny.claims import page, shown
 
     rows = [
         {
@@ -110,9 +109,5 @@ def _print(measured: Any, output: Format) -> None:
     what = f"{measured.claim.title}, {measured.scale}"
     print_table(rows, output, title=f"{what} ({measured.claim.source})")
     if output is Format.table:
-        outcome = claims.overall(measured.findings)
-        held = sum(finding.outcome == "holds" for finding in measured.findings)
-        typer.echo(f"The claim {_SAID[outcome]}: {held} of {len(rows)} hold.")
-
-
-_SAID = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}
+        told = page.summary(measured)
+        typer.echo(f"The claim: {told['verdict']}; {told['holds']} hold.")

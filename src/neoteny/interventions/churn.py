@@ -14,14 +14,13 @@ from neoteny.types import Network, Params, View, bound
 class Past(NamedTuple):
     """What churn reduction remembers: the parameters of one update ago, and running means.
 
-    `loss` and `churn` are means of the task loss and of the penalty, `seen` how much of them is
-    filled: both are divided by it. `updates` counts those there were.
+    `loss` and `churn` are running means of the task loss and of the penalty, from zero, so that
+    only their ratio means something at first. `updates` counts those there were.
     """
 
     params: Params
     loss: Float[Array, ""]
     churn: Float[Array, ""]
-    seen: Float[Array, ""]
     updates: Array
 
 
@@ -50,7 +49,7 @@ def churn_reduction(
 
     def init(params) -> Past:
         zero = jnp.zeros((), jax.tree.leaves(params)[0].dtype)
-        return Past(params, zero, zero, zero, jnp.zeros((), jnp.int32))
+        return Past(params, zero, zero, jnp.zeros((), jnp.int32))
 
     def apply(params, features, state: Past, *, reference, loss, network_state=(), **others):
         del features, others
@@ -63,7 +62,6 @@ def churn_reduction(
             jax.lax.stop_gradient(params),
             mean(state.loss, jnp.abs(loss)),
             mean(state.churn, churn),
-            mean(state.seen, jnp.ones_like(state.seen)),
             state.updates + 1,
         )
         weight = jnp.asarray(strength, churn.dtype)
